@@ -36,10 +36,11 @@ from numpy.typing import NDArray
 from fedsec.errors import ConfigError, LocalProtocolError, RemoteProtocolError
 from fedsec.exclusive import Exclusive
 from fedsec.keystream import KeyStream
-from secagg import keys, labels, masking, messages, rounds, transcript
+from secagg import kem, keys, labels, masking, messages, rounds, transcript
 from secagg.config import RoundConfig, SessionConfig
 from secagg.dealing import deal
 from secagg.encoding import digest
+from secagg.exchange import Private, agree_all
 from secagg.identity import Identity, Roster
 from secagg.policy import ClientPolicy
 from secagg.states import CLIENT_TRANSITIONS, Call, State
@@ -121,8 +122,8 @@ class Client(Exclusive):
         """Step 1: check what U1 advertised, deal the two seeds.
 
         Raises:
-            RemoteProtocolError: rules "format" etc., "members", "own-entry", "distinct", "signature",
-            "point".
+            RemoteProtocolError: rules "format" etc., "members", "own-entry", "distinct", "signature", "listing",
+                "point".
         """
         return self._answer(Call.SHARE, request, self._share)
 
@@ -130,9 +131,8 @@ class Client(Exclusive):
         """Step 2, first half: all its checks. The caller then compares the model digest (duty 3) and trains.
 
         Raises:
-            RemoteProtocolError: rules "format" etc., "round", "members", "own-entry", "signature",
-            "delivery" (the
-                server's doing), "ciphertext", "leaf" (``peer`` is the dealer).
+            RemoteProtocolError: rules "format" etc., "round", "members", "own-entry", "signature", "listing",
+                "delivery" (the server's doing), "ciphertext", "leaf", "pair" (``peer`` is the dealer).
         """
         return self._answer(Call.ACCEPT, request, self._accept)
 
@@ -159,7 +159,7 @@ class Client(Exclusive):
         return self._answer(Call.AGREE, request, self._agree)
 
     def unmask(self, request: bytes) -> bytes:
-        """Step 4: check that t members signed the same U3, reveal one share for every member of U2.
+        """Step 4: check that t members signed the same U3, reveal one share for every neighbour in U2.
 
         Raises:
             RemoteProtocolError: rules "format" etc., "agreement", "signature".
@@ -213,46 +213,46 @@ class Client(Exclusive):
     def _advertise(self, data: bytes) -> bytes:
         self._session = rounds.read_session(data, roster=self._roster)
         self._policy.check(self._session)
-        kid = self._session.kid
+        kid, hybrid = self._session.kid, self._session.hybrid
         mask_seed = os.urandom(keys.SEED_BYTES)
-        share_private = keys.private_key(os.urandom(keys.SEED_BYTES))
-        mask_private = keys.mask_private_key(mask_seed)
-        share_key, mask_key = keys.public_bytes(share_private), keys.public_bytes(mask_private)
+        private = Private(
+            share=keys.private_key(os.urandom(keys.SEED_BYTES)),
+            mask=keys.mask_private_key(mask_seed),
+            share_kem=kem.private_key(os.urandom(kem.KEY_SEED_BYTES)) if hybrid else None,
+            mask_kem=kem.mask_private_key(mask_seed) if hybrid else None,
+        )
+        share_key, mask_key, share_kem, mask_kem = public = private.public()
         own = messages.Advertise(
             index=self._index,
             share_key=share_key,
             mask_key=mask_key,
-            signature=self._identity.sign(*transcript.advertise(kid, self._index, share_key, mask_key)),
+            share_kem=share_kem,
+            mask_kem=mask_kem,
+            signature=self._identity.sign(*transcript.advertise(kid, self._index, *public)),
         )
-        self._phase = rounds.Advertised(
-            share_private=share_private, mask_private=mask_private, mask_seed=mask_seed, own=own
-        )
+        self._phase = rounds.Advertised(private=private, mask_seed=mask_seed, own=own)
         return messages.encode(own)
 
     def _share(self, data: bytes) -> bytes:
         phase, session = self._phase, self.session
         assert isinstance(phase, rounds.Advertised)
-        entries = rounds.read_members(data, session=session, roster=self._roster, own=phase.own)
-        channels, pairs = rounds.agree_all(entries, phase)
-        kid, members = session.kid, tuple(entry.index for entry in entries)
-        t1 = transcript.t1(kid, entries)
+        entries, t1 = rounds.read_members(data, session=session, roster=self._roster, own=phase.own)
+        exchange = agree_all(
+            entries, phase.private, index=self._index, kid=session.kid, t1=t1, mask_seed=phase.mask_seed
+        )
         self_seed = os.urandom(keys.SEED_BYTES)
         dealt = deal(
             identity=self._identity,
-            index=self._index,
-            kid=kid,
-            t1=t1,
+            exchange=exchange,
             threshold=session.threshold,
-            members=members,
-            channels=channels,
+            members=entries,
+            slots=session.neighbourhood(self._index),
             self_seed=self_seed,
             mask_seed=phase.mask_seed,
         )
         self._phase = rounds.Shared(
-            t1=t1,
-            members=members,
-            channels=channels,
-            pairs=pairs,
+            exchange=exchange,
+            members=tuple(entry.index for entry in entries),
             self_seed=self_seed,
             own_share=dealt.own_self_share,
             own=dealt.dealing,

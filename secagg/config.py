@@ -13,8 +13,9 @@ from typing import Annotated
 import msgspec
 
 from fedsec.errors import ConfigError
-from secagg import labels
+from secagg import labels, sparse
 from secagg.encoding import digest
+from secagg.graph import COMPLETE_LIMIT, Complete, Graph, Harary, neighbourhood
 from secagg.identity import MAX_CLIENTS
 from secagg.quantiser import Quantiser
 
@@ -24,6 +25,10 @@ MIN_HONEST_INPUTS = 2
 MAX_DIMENSION = 1 << 28
 MAX_OPTIMISER_BYTES = 4096
 DISTRIBUTED = "distributed"  # the mode in which inputs carry shares of the noise
+CLASSICAL = "x25519"
+HYBRID = "x25519+ml-kem-768"
+ACTIVE = "active"  # a server that deviates as it likes
+SEMI_HONEST = "semi-honest"  # a server that follows the protocol and remembers everything
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -99,8 +104,13 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, array_like=True, 
         ring_bits: b in [1, 64].
         quantiser, privacy: see there.
         clients, threshold, corrupt: n, t, c with n >= 5, t - c >= 2, 2t > n + c, t <= n.
-        min_survivors: fewest inputs of a sum that is opened, t <= m <= n.
-        graph: "complete"; key_exchange: "x25519". Anything else is refused.
+            With a sparse graph t is the threshold among a client's neighbours, m - c >= 2, and degree and threshold
+            satisfy the bounds of :mod:`secagg.sparse` for c corrupt and n - m dropped clients.
+        min_survivors: m, fewest inputs of a sum that is opened, t <= m <= n.
+        graph: complete, up to 200 clients, or sparse.
+        adversary: the server that it is meant to withstand, "active" or "semi-honest"; a sparse graph withstands the
+            latter only.
+        key_exchange: "x25519+ml-kem-768", the hybrid, or "x25519".
         roster_digest: of the roster that all clients have pinned.
         step_timeout_seconds: how long the server waits at each step, >= 1; stated here, the clock is the runtime's.
 
@@ -121,16 +131,19 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, array_like=True, 
     threshold: int
     corrupt: int
     min_survivors: int
-    graph: str = "complete"
-    key_exchange: str = "x25519"
+    graph: Graph = Complete()
+    adversary: str = ACTIVE
+    key_exchange: str = HYBRID
     roster_digest: Digest
     step_timeout_seconds: int
 
     def __post_init__(self) -> None:
         if self.version != VERSION:
             raise ConfigError(f"protocol version {self.version} is not known here")
-        if self.graph != "complete" or self.key_exchange != "x25519":
-            raise ConfigError("this version has the complete graph and X25519 key exchange only")
+        if self.key_exchange not in (CLASSICAL, HYBRID) or self.adversary not in (ACTIVE, SEMI_HONEST):
+            raise ConfigError("a key exchange or an adversary that this version does not know")
+        if not isinstance(self.graph, Complete | Harary):
+            raise ConfigError("a graph that this version does not know")
         if not (self.round >= 0 and 1 <= self.dimension <= MAX_DIMENSION and self.step_timeout_seconds >= 1):
             raise ConfigError("round, dimension or timeout out of range")
         if not all(1 <= len(name) <= 64 for name in (self.task, self.purpose)):
@@ -143,16 +156,39 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, array_like=True, 
 
     def _check_cohort(self) -> None:
         n, t, c = self.clients, self.threshold, self.corrupt
-        if not MIN_CLIENTS <= n <= MAX_CLIENTS:
-            raise ConfigError(f"a cohort has {MIN_CLIENTS} to {MAX_CLIENTS} clients, not {n}")
-        if c < 0 or 2 * t <= n + c:
-            raise ConfigError(f"threshold {t} is not secure for {n} clients of which {c} are corrupt: 2t > n + c")
-        if t - c < MIN_HONEST_INPUTS:
-            raise ConfigError(f"a sum needs at least {MIN_HONEST_INPUTS} honest inputs: t - c is {t - c}")
+        if not MIN_CLIENTS <= n <= MAX_CLIENTS or c < 0:
+            raise ConfigError(
+                f"a cohort has {MIN_CLIENTS} to {MAX_CLIENTS} clients, not {n}, and 0 or more corrupt ones"
+            )
         if not t <= self.min_survivors <= n:
             raise ConfigError("the minimum of survivors lies between the threshold and the number of clients")
-        if self.privacy.honest_inputs > t - c:
-            raise ConfigError(f"the noise is sized for more honest inputs than the {t - c} of any opened sum")
+        if isinstance(self.graph, Harary):
+            self._check_sparse(self.graph)
+        elif n > COMPLETE_LIMIT:
+            raise ConfigError(f"the complete graph has at most {COMPLETE_LIMIT} clients, not {n}: use a sparse one")
+        elif 2 * t <= n + c:
+            raise ConfigError(f"threshold {t} is not secure for {n} clients of which {c} are corrupt: 2t > n + c")
+        honest = self.honest_inputs
+        if honest < MIN_HONEST_INPUTS:
+            raise ConfigError(f"a sum needs at least {MIN_HONEST_INPUTS} honest inputs, not {honest}")
+        if self.privacy.honest_inputs > honest:
+            raise ConfigError(f"the noise is sized for more honest inputs than the {honest} of any opened sum")
+
+    def _check_sparse(self, graph: Harary) -> None:
+        """The bounds that keep a sum secret; that it opens is the concern of whoever chose the parameters."""
+        n, t, c = self.clients, self.threshold, self.corrupt
+        if self.adversary != SEMI_HONEST:
+            raise ConfigError(
+                "a sparse graph keeps inputs and shares of noise from a semi-honest server only",
+                remedy='Use the complete graph, or declare the adversary "semi-honest".',
+            )
+        if graph.degree >= n or t > graph.degree:
+            raise ConfigError("a sparse graph has fewer neighbours than clients, and a threshold among them")
+        if not sparse.is_connected(n, degree=graph.degree, absent=c + n - self.min_survivors):
+            raise ConfigError(f"{graph.degree} neighbours do not keep the honest survivors connected")
+        exposed = sparse.corrupt_neighbours(n, degree=graph.degree, corrupt=c)
+        if t <= exposed:
+            raise ConfigError(f"threshold {t} is not secure: a client may have {exposed} corrupt neighbours")
 
     def _check_noise(self) -> None:
         """The grid against the privacy parameters: what one clipped record can move, and room for a share of noise."""
@@ -162,6 +198,24 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, array_like=True, 
             raise ConfigError("the sensitivity on the grid is less than the clip times the scale")
         if self.quantiser.noise_bound < 1:
             raise ConfigError("inputs carry shares of noise, but the noise bound leaves no room for any")
+
+    @property
+    def honest_inputs(self) -> int:
+        """h, the least number of honest inputs in an opened sum: t - c, with a sparse graph m - c.
+
+        The server chooses U3 of t members at will if it is active, and never below m if it is semi-honest.
+        """
+        least = self.min_survivors if isinstance(self.graph, Harary) else self.threshold
+        return least - self.corrupt
+
+    @property
+    def hybrid(self) -> bool:
+        """Whether ML-KEM-768 stands beside X25519."""
+        return self.key_exchange == HYBRID
+
+    def neighbourhood(self, index: int) -> tuple[int, ...]:
+        """Client ``index`` and those it shares masks and secrets with, by rising index."""
+        return neighbourhood(self.graph, self.clients, index)
 
     def make_quantiser(self) -> Quantiser:
         """The grid of this session; making it checks the overflow theorem."""

@@ -1,35 +1,53 @@
 """Step 1: a dealer splits its two seeds, encrypts the shares and commits to every one of them.
 
 For dealer u and receiver v there are two leaves, one for each kind of share, ``H(kid, T1, u, v, kind,
-share, H(ciphertext))``: two and not one, since a responder reveals one share only. An entry of u's tree is
-``H(H(ciphertext), self leaf, mask leaf)``, at the position of v in U1, so a receiver can tell a server that
-changed something (the path does not lead to the signed root) from a dealer that dealt badly (it does).
+share, H(ciphertext, kem))``: two and not one, since a responder reveals one share only. An entry of u's tree is
+``H(H(ciphertext, kem), self leaf, mask leaf, H(pair))``, in the slot of v in u's neighbourhood, so a receiver can tell
+a server that changed something (the path does not lead to the signed root) from a dealer that dealt badly (it does).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedsec.errors import RemoteProtocolError
 from secagg import keys, labels, shamir, transcript, tree
 from secagg.encoding import digest, fields, number
+from secagg.exchange import Exchange
 from secagg.identity import Identity
-from secagg.messages import Dealing, Delivery, Entry, Share
+from secagg.messages import Advertise, Dealing, Delivery, Entry, Share
 
 SELF = b"self"  # share of b_u, revealed where u's input is in the sum
 MASK = b"mask"  # share of a_u, revealed where it is not
 
 
-def leaf(kid: bytes, t1: bytes, *, dealer: int, receiver: int, kind: bytes, share: bytes, ciphertext: bytes) -> bytes:
-    """The commitment to one share, 32 bytes; hiding because a share is uniform over more than 2^256 values."""
-    sealed = digest(labels.CIPHERTEXT, ciphertext)
+def leaf(kid: bytes, t1: bytes, *, dealer: int, receiver: int, kind: bytes, share: bytes, sealed: bytes) -> bytes:
+    """The commitment to one share, 32 bytes; hiding because a share is uniform over more than 2^256 values.
+
+    ``sealed`` is :func:`sealed_digest` of what the share travels in.
+    """
     return digest(labels.LEAF, kid, t1, number(dealer), number(receiver), kind, share, sealed)
 
 
+def sealed_digest(ciphertext: bytes, kem: bytes) -> bytes:
+    """What stands for a ciphertext and the KEM ciphertext beside it."""
+    return digest(labels.CIPHERTEXT, ciphertext, kem)
+
+
+def entries_root(entries: Mapping[int, Entry], slots: Sequence[int]) -> tuple[bytes, list[tree.Path]]:
+    """Root and paths of a dealer's tree over ``slots``, its neighbourhood, with ``entries`` by receiver."""
+    return tree.over_slots({receiver: entry_hash(entry) for receiver, entry in entries.items()}, slots)
+
+
 def entry_hash(entry: Entry) -> bytes:
-    """What stands at one position of a dealer's tree."""
-    return digest(labels.TREE_ENTRY, digest(labels.CIPHERTEXT, entry.ciphertext), entry.self_leaf, entry.mask_leaf)
+    """What stands in one slot of a dealer's tree."""
+    pair = b""
+    if entry.pair is not None:
+        pair = digest(labels.PAIR, entry.pair.kem, entry.pair.sealed, entry.pair.commitment)
+    sealed = sealed_digest(entry.ciphertext, entry.kem)
+    return digest(labels.TREE_ENTRY, sealed, entry.self_leaf, entry.mask_leaf, pair)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -44,75 +62,92 @@ class Dealt:
 def deal(
     *,
     identity: Identity,
-    index: int,
-    kid: bytes,
-    t1: bytes,
+    exchange: Exchange,
     threshold: int,
-    members: Sequence[int],
-    channels: Mapping[int, bytes],
+    members: Sequence[Advertise],
+    slots: Sequence[int],
     self_seed: bytes,
     mask_seed: bytes,
 ) -> Dealt:
-    """Deal ``self_seed`` (b_u) and ``mask_seed`` (a_u) to ``members`` (U1 by rising index, with the dealer).
+    """Deal ``self_seed`` (b_u) and ``mask_seed`` (a_u) to ``members`` (of U1, by rising index, with the dealer).
 
-    ``channels`` has the X25519 secret with every other member. The dealer keeps its own shares: their entry has
-    an empty ciphertext.
+    ``slots`` is the dealer's whole neighbourhood, in which ``members`` are. The dealer keeps its own shares: their
+    entry has an empty ciphertext.
     """
-    self_shares = shamir.split(int.from_bytes(self_seed, "big"), threshold=threshold, indices=members)
-    mask_shares = shamir.split(int.from_bytes(mask_seed, "big"), threshold=threshold, indices=members)
-    entries = []
-    for receiver in members:
+    index, kid, t1 = exchange.index, exchange.kid, exchange.t1
+    receivers = [member.index for member in members]
+    self_shares = shamir.split(int.from_bytes(self_seed, "big"), threshold=threshold, indices=receivers)
+    mask_shares = shamir.split(int.from_bytes(mask_seed, "big"), threshold=threshold, indices=receivers)
+    entries = {}
+    for member in members:
+        receiver = member.index
         self_share = shamir.to_bytes(self_shares[receiver])
         mask_share = shamir.to_bytes(mask_shares[receiver])
-        ciphertext = b""
+        ciphertext, kem, pair = b"", b"", None
         if receiver != index:
-            key = keys.ciphertext_key(channels[receiver], t1, index, receiver)
+            key, kem = exchange.key_to(member)
             ciphertext = keys.seal(key, self_share + mask_share, _data(kid, t1, index, receiver))
+            pair = exchange.pair_to(member)
         leaves = [
-            leaf(kid, t1, dealer=index, receiver=receiver, kind=kind, share=share, ciphertext=ciphertext)
+            leaf(
+                kid,
+                t1,
+                dealer=index,
+                receiver=receiver,
+                kind=kind,
+                share=share,
+                sealed=sealed_digest(ciphertext, kem),
+            )
             for kind, share in ((SELF, self_share), (MASK, mask_share))
         ]
-        entries.append(Entry(ciphertext=ciphertext, self_leaf=leaves[0], mask_leaf=leaves[1]))
-    root, _ = tree.root_and_paths([entry_hash(entry) for entry in entries])
+        entries[receiver] = Entry(ciphertext=ciphertext, kem=kem, self_leaf=leaves[0], mask_leaf=leaves[1], pair=pair)
+    root, _ = entries_root(entries, slots)
     commitment = keys.commitment(kid, index, self_seed)
     signature = identity.sign(*transcript.share(kid, t1, index, root, commitment))
     return Dealt(
-        message=Share(index=index, entries=tuple(entries), commitment=commitment, signature=signature),
+        message=Share(index=index, entries=tuple(entries.values()), commitment=commitment, signature=signature),
         dealing=Dealing(index=index, root=root, commitment=commitment, signature=signature),
         own_self_share=shamir.to_bytes(self_shares[index]),
     )
 
 
-def open_delivery(
-    delivery: Delivery,
-    *,
-    root: bytes,
-    kid: bytes,
-    t1: bytes,
-    members: Sequence[int],
-    receiver: int,
-    channel: bytes,
-) -> tuple[bytes, bytes]:
-    """The two shares (of b and of a) in ``delivery``, for ``receiver`` under the X25519 secret ``channel``.
+def check_delivery(delivery: Delivery, *, root: bytes, slots: Sequence[int], receiver: int) -> None:
+    """That ``delivery`` is what the dealer signed for ``receiver``.
+
+    Args:
+        root: the dealer's, whose signature has been verified.
+        slots: the dealer's neighbourhood, by rising index.
 
     Raises:
-        RemoteProtocolError: the entry is not the one that the dealer signed (``peer=None``: the server changed
-            it), or it is and does not open to shares that match its leaves (``peer`` is the dealer).
+        RemoteProtocolError: it is not; ``peer=None``, the server changed it.
     """
-    dealer, entry = delivery.dealer, delivery.entry
-    position = members.index(receiver)
-    reached = tree.root_from_path(entry_hash(entry), position=position, size=len(members), path=delivery.path)
+    reached = tree.root_from_path(
+        entry_hash(delivery.entry), position=bisect_left(slots, receiver), size=len(slots), path=delivery.path
+    )
     if reached != root:
         raise RemoteProtocolError(
-            f"the server delivered shares that bank {dealer} did not sign", peer=None, rule="delivery"
+            f"the server delivered shares that bank {delivery.dealer} did not sign", peer=None, rule="delivery"
         )
-    key = keys.ciphertext_key(channel, t1, dealer, receiver)
-    plaintext = keys.unseal(key, entry.ciphertext, _data(kid, t1, dealer, receiver))
+
+
+def open_delivery(delivery: Delivery, exchange: Exchange) -> tuple[bytes, bytes]:
+    """The two shares (of b and of a) in ``delivery``, which has passed :func:`check_delivery`.
+
+    Raises:
+        RemoteProtocolError: it does not open to shares that match its leaves; ``peer`` is the dealer, who signed it.
+    """
+    dealer, entry = delivery.dealer, delivery.entry
+    kid, t1, receiver = exchange.kid, exchange.t1, exchange.index
+    key = exchange.key_from(dealer, entry)
+    plaintext = None
+    if key is not None:
+        plaintext = keys.unseal(key, entry.ciphertext, _data(kid, t1, dealer, receiver))
     if plaintext is None or len(plaintext) != 2 * shamir.SHARE_BYTES:
         raise RemoteProtocolError(f"the ciphertext of bank {dealer} does not open", peer=dealer, rule="ciphertext")
     self_share, mask_share = plaintext[: shamir.SHARE_BYTES], plaintext[shamir.SHARE_BYTES :]
+    sealed = sealed_digest(entry.ciphertext, entry.kem)
     for kind, share, expected in ((SELF, self_share, entry.self_leaf), (MASK, mask_share, entry.mask_leaf)):
-        found = leaf(kid, t1, dealer=dealer, receiver=receiver, kind=kind, share=share, ciphertext=entry.ciphertext)
+        found = leaf(kid, t1, dealer=dealer, receiver=receiver, kind=kind, share=share, sealed=sealed)
         if found != expected or shamir.from_bytes(share) is None:
             raise RemoteProtocolError(f"a share of bank {dealer} does not match its leaf", peer=dealer, rule="leaf")
     return self_share, mask_share

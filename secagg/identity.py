@@ -18,7 +18,7 @@ from secagg import labels
 from secagg.encoding import digest, fields
 
 PublicKey = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
-MAX_CLIENTS = 200  # of the complete graph, the only graph of this version
+MAX_CLIENTS = 10_000  # bounds every list on the wire
 
 
 class Identity:
@@ -65,7 +65,7 @@ class Roster(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_
             client's index in every cohort under this roster.
 
     Raises:
-        ConfigError: indices are not 0 .. n - 1, more than 200 members, or a key occurs twice.
+        ConfigError: indices are not 0 .. n - 1, more than 10,000 members, or a key occurs twice.
     """
 
     server: PublicKey
@@ -75,7 +75,7 @@ class Roster(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_
         if [index for index, _ in self.members] != list(range(len(self.members))):
             raise ConfigError("a roster lists the indices 0, 1, .., n - 1 in this order")
         if len(self.members) > MAX_CLIENTS:
-            raise ConfigError(f"a roster of the complete graph has at most {MAX_CLIENTS} members")
+            raise ConfigError(f"a roster has at most {MAX_CLIENTS} members")
         keys = [self.server, *(key for _, key in self.members)]
         if any(len(key) != 32 for key in keys):
             raise ConfigError("a public key in the roster has 32 bytes")

@@ -3,12 +3,13 @@
 | key | from | salt | info |
 | --- | --- | --- | --- |
 | mask key pair of u | a_u | none | KEY_MASK |
-| ciphertext key u -> v | X25519(c_u, c_v) | T1 | KEY_SHARE, u, v |
-| key stream of {u, v} | X25519(s_u, s_v) | T2 | KEY_PAIR, min(u, v), max(u, v) |
+| ciphertext key u -> v | X25519(c_u, c_v) [, ML-KEM secret of u for v] | T1 | KEY_SHARE, u, v, H(its ciphertext) |
+| key stream of {u, v} | X25519(s_u, s_v) [, r_uv] | T2 | KEY_PAIR, min(u, v), max(u, v) |
 | key stream of u itself | b_u | T2 | KEY_SELF |
 
-Each derived key has one use. A ciphertext key encrypts one message ever (T1 holds both fresh public keys
-and a client answers a step once), hence the constant nonce.
+What stands in brackets is the hybrid's (:mod:`secagg.kem`); both halves are 32 bytes, so their concatenation is
+unambiguous. Each derived key has one use. A ciphertext key encrypts one message ever (T1 holds both fresh public
+keys and a client answers a step once), hence the constant nonce.
 """
 
 from __future__ import annotations
@@ -61,22 +62,31 @@ def is_sound(public: bytes) -> bool:
 
 def mask_private_key(seed: bytes) -> X25519PrivateKey:
     """The mask key pair of a_u (32 bytes)."""
-    return X25519PrivateKey.from_private_bytes(_derive(seed, None, fields(labels.KEY_MASK)))
+    return X25519PrivateKey.from_private_bytes(derive(seed, None, fields(labels.KEY_MASK)))
 
 
-def ciphertext_key(secret: bytes, t1: bytes, sender: int, receiver: int) -> bytes:
-    """The AES-256-GCM key from ``sender`` to ``receiver`` under their X25519 secret."""
-    return _derive(secret, t1, fields(labels.KEY_SHARE, number(sender), number(receiver)))
+def ciphertext_key(secret: bytes, t1: bytes, sender: int, receiver: int, kem: bytes = b"") -> bytes:
+    """The AES-256-GCM key from ``sender`` to ``receiver``.
+
+    Args:
+        secret: their X25519 secret, in the hybrid followed by the ML-KEM secret.
+        kem: the ciphertext that carried the ML-KEM secret, so that the key stands for the whole exchange.
+    """
+    carried = digest(labels.SHARE_KEM, kem)
+    return derive(secret, t1, fields(labels.KEY_SHARE, number(sender), number(receiver), carried))
 
 
 def pair_key(secret: bytes, t2: bytes, one: int, other: int) -> bytes:
-    """The stream key that the clients ``one`` and ``other`` share; symmetric in them."""
-    return _derive(secret, t2, fields(labels.KEY_PAIR, number(min(one, other)), number(max(one, other))))
+    """The stream key that the clients ``one`` and ``other`` share; symmetric in them.
+
+    ``secret`` is their X25519 secret, in the hybrid followed by r_uv. T2 stands for all that carried them.
+    """
+    return derive(secret, t2, fields(labels.KEY_PAIR, number(min(one, other)), number(max(one, other))))
 
 
 def self_key(seed: bytes, t2: bytes) -> bytes:
     """The stream key of b_u (32 bytes)."""
-    return _derive(seed, t2, fields(labels.KEY_SELF))
+    return derive(seed, t2, fields(labels.KEY_SELF))
 
 
 def commitment(kid: bytes, index: int, seed: bytes) -> bytes:
@@ -97,5 +107,6 @@ def unseal(key: bytes, ciphertext: bytes, data: bytes) -> bytes | None:
         return None
 
 
-def _derive(secret: bytes, salt: bytes | None, info: bytes) -> bytes:
-    return HKDF(algorithm=hashes.SHA256(), length=32, salt=salt, info=info).derive(secret)
+def derive(secret: bytes, salt: bytes | None, info: bytes, *, length: int = 32) -> bytes:
+    """HKDF-SHA-256 (RFC 5869); ``info`` are labelled fields that name the one use of the result."""
+    return HKDF(algorithm=hashes.SHA256(), length=length, salt=salt, info=info).derive(secret)

@@ -21,6 +21,9 @@ from secagg.packing import packed_size
 from secagg.shamir import SHARE_BYTES
 
 CIPHERTEXT_BYTES = 2 * SHARE_BYTES + TAG_BYTES
+KEM_PUBLIC_BYTES = 1184  # ML-KEM-768, FIPS 203 table 3
+KEM_CIPHERTEXT_BYTES = 1088
+SEALED_BYTES = 32 + TAG_BYTES
 
 Index = Annotated[int, msgspec.Meta(ge=0, lt=MAX_CLIENTS)]
 Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -28,7 +31,9 @@ Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 Ciphertext = Annotated[bytes, msgspec.Meta(max_length=CIPHERTEXT_BYTES)]
 ShareBytes = Annotated[bytes, msgspec.Meta(min_length=SHARE_BYTES, max_length=SHARE_BYTES)]
 UpToN = msgspec.Meta(max_length=MAX_CLIENTS)
-Path = Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=8)]  # ceil(log2(200))
+Path = Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=14)]  # ceil(log2(10,000))
+KemPublic = Annotated[bytes, msgspec.Meta(max_length=KEM_PUBLIC_BYTES)]  # empty without the hybrid
+KemCiphertext = Annotated[bytes, msgspec.Meta(max_length=KEM_CIPHERTEXT_BYTES)]  # empty without the hybrid
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
@@ -36,24 +41,39 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid
 
 
 class Advertise(Message, frozen=True, tag="advertise"):
-    """Step 0, client: fresh X25519 public keys for share encryption and for masks."""
+    """Step 0, client: fresh public keys for share encryption and for masks, X25519 and in the hybrid ML-KEM-768."""
 
     index: Index
     share_key: Bytes32
     mask_key: Bytes32
+    share_kem: KemPublic
+    mask_kem: KemPublic
     signature: Signature
 
 
+class Pair(Message, frozen=True, tag="pair"):
+    """How r_uv, the post-quantum half of a pair's secret, gets from u to v > u: :mod:`secagg.kem`."""
+
+    kem: Annotated[bytes, msgspec.Meta(min_length=KEM_CIPHERTEXT_BYTES, max_length=KEM_CIPHERTEXT_BYTES)]
+    sealed: Annotated[bytes, msgspec.Meta(min_length=SEALED_BYTES, max_length=SEALED_BYTES)]
+    commitment: Bytes32
+
+
 class Entry(Message, frozen=True, tag="entry"):
-    """One (u, v) of a dealer u: the ciphertext for v and the leaves that commit to the two shares inside."""
+    """One (u, v) of a dealer u: the ciphertext for v and the leaves that commit to the two shares inside.
+
+    In the hybrid also ``kem``, which carries a part of the ciphertext's key, and, for v > u, ``pair``.
+    """
 
     ciphertext: Ciphertext
+    kem: KemCiphertext
     self_leaf: Bytes32
     mask_leaf: Bytes32
+    pair: Pair | None
 
 
 class Share(Message, frozen=True, tag="share"):
-    """Step 1, client: one entry for each member of U1 in order (its own with an empty ciphertext)."""
+    """Step 1, client: one entry for each member of U1 in its neighbourhood, in order (its own: empty ciphertext)."""
 
     index: Index
     entries: Annotated[tuple[Entry, ...], UpToN]
@@ -77,7 +97,8 @@ class Agree(Message, frozen=True, tag="agree"):
 
 
 class Unmask(Message, frozen=True, tag="unmask"):
-    """Step 4, client: shares of b_v for v in U3 in order, and of a_v for v in U2 without U3 in order."""
+    """Step 4, client: shares of b_v for v in U3 in order, and of a_v for v in U2 without U3 in order; with a sparse
+    graph, of the v in its neighbourhood."""
 
     index: Index
     self_shares: Annotated[tuple[ShareBytes, ...], UpToN]
@@ -92,10 +113,20 @@ class AdvertiseRequest(Message, frozen=True, tag="advertise-request"):
     signature: Signature
 
 
+class Listing(Message, frozen=True, tag="listing"):
+    """Which tree over all members a list is from: root, the server's signature on it, and, where the list is not the
+    whole tree, a path for each item."""
+
+    root: Bytes32
+    signature: Signature
+    paths: Annotated[tuple[Path, ...], UpToN]
+
+
 class ShareRequest(Message, frozen=True, tag="share-request"):
-    """Step 1, server: what U1 advertised, by rising index."""
+    """Step 1, server: what U1 advertised, by rising index; with a sparse graph the client's neighbourhood of it."""
 
     entries: Annotated[tuple[Advertise, ...], UpToN]
+    listing: Listing
 
 
 class Dealing(Message, frozen=True, tag="dealing"):
@@ -116,11 +147,13 @@ class Delivery(Message, frozen=True, tag="delivery"):
 
 
 class MaskRequest(Message, frozen=True, tag="mask-request"):
-    """Step 2, server: the signed round configuration, U2's dealings, and this client's deliveries, by rising index."""
+    """Step 2, server: the signed round configuration, U2's dealings, and this client's deliveries, by rising index;
+    with a sparse graph of its neighbourhood."""
 
     round_config: bytes
     signature: Signature
     dealings: Annotated[tuple[Dealing, ...], UpToN]
+    listing: Listing
     deliveries: Annotated[tuple[Delivery, ...], UpToN]
 
 
@@ -150,7 +183,7 @@ ClientMessage = Advertise | Share | Mask | Agree | Unmask
 M = TypeVar("M", bound=msgspec.Struct)
 
 _CONFIG_BYTES = 8192
-_PER_CLIENT_BYTES = 1024  # the longest per-client item is a delivery with its dealing, under 900 bytes
+_PER_CLIENT_BYTES = 4096  # the longest per-client item is a delivery with its dealing and two paths, under 3600 bytes
 
 
 def encode(message: msgspec.Struct) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fedsec.errors import RemoteProtocolError
-from secagg.config import MAX_DIMENSION, MIN_CLIENTS, MIN_HONEST_INPUTS, SessionConfig
+from secagg.config import ACTIVE, HYBRID, MAX_DIMENSION, MIN_CLIENTS, MIN_HONEST_INPUTS, SessionConfig
+from secagg.graph import Harary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +22,13 @@ class ClientPolicy:
         min_corrupt: smallest c that the threshold must withstand. A server that claims c = 0 gets a smaller
             threshold, which is insecure if there are traitors after all.
         max_corrupt: largest c.
-        min_honest_inputs: smallest h = t - c.
+        min_honest_inputs: smallest h.
         min_noise_multiplier: least z.
         max_dimension: longest vector that this machine can hold.
+        key_exchanges: which it takes part in; the hybrid only, so that nobody can talk it down to X25519.
+        adversaries: which servers a session must withstand; by default "active", which no sparse graph does.
+        graph_seed: of the draw that this client took part in (:mod:`secagg.draw`); a sparse graph over another order,
+            or without a draw, is declined.
     """
 
     tasks: frozenset[str]
@@ -35,6 +40,9 @@ class ClientPolicy:
     min_honest_inputs: int = MIN_HONEST_INPUTS
     min_noise_multiplier: float
     max_dimension: int = MAX_DIMENSION
+    key_exchanges: frozenset[str] = frozenset({HYBRID})
+    adversaries: frozenset[str] = frozenset({ACTIVE})
+    graph_seed: bytes | None = None
 
     def check(self, session: SessionConfig) -> None:
         """Accept ``session`` or decline it.
@@ -43,7 +51,8 @@ class ClientPolicy:
             RemoteProtocolError: rule "policy", one sentence for this client's operator. On the wire there is
                 silence, so a server learns one bit at most.
         """
-        honest = session.threshold - session.corrupt
+        honest = session.honest_inputs
+        drawn = not isinstance(session.graph, Harary) or session.graph.seed == self.graph_seed
         multiplier = session.privacy.noise_multiplier
         for declines, reason in (
             (session.task not in self.tasks, f"task {session.task!r} is not one of this client's"),
@@ -55,6 +64,9 @@ class ClientPolicy:
             (honest < self.min_honest_inputs, f"{honest} honest inputs are too few"),
             (multiplier < self.min_noise_multiplier, f"noise multiplier {multiplier} is too small"),
             (session.dimension > self.max_dimension, f"{session.dimension} values are too many"),
+            (session.key_exchange not in self.key_exchanges, f"key exchange {session.key_exchange} is not accepted"),
+            (session.adversary not in self.adversaries, f"a {session.adversary} server is not what it guards against"),
+            (not drawn, "the graph's order is not the one that was drawn"),
         ):
             if declines:
                 raise RemoteProtocolError(

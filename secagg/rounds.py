@@ -7,38 +7,35 @@ after agreeing one kind of share for each peer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
 from fedsec.errors import RemoteProtocolError
-from secagg import keys, messages, transcript
+from secagg import keys, messages, transcript, tree
 from secagg.config import RoundConfig, SessionConfig
-from secagg.dealing import open_delivery
+from secagg.dealing import check_delivery, open_delivery
+from secagg.exchange import Exchange, Private
+from secagg.graph import Complete
 from secagg.identity import Roster, verify
-from secagg.messages import Advertise, Dealing, decode, rising, small_limit
+from secagg.messages import Advertise, Dealing, Listing, decode, rising, small_limit
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Advertised:
-    """After step 0: both private keys and a_u, the seed of the mask key."""
+    """After step 0: the private keys and a_u, the seed of those for masks."""
 
-    share_private: X25519PrivateKey
-    mask_private: X25519PrivateKey
+    private: Private
     mask_seed: bytes
     own: Advertise
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Shared:
-    """After step 1: the X25519 secrets with each peer (``channels`` for shares, ``pairs`` for masks) and b_u."""
+    """After step 1: the secrets with each neighbour in U1 (``members``, this client among them), and b_u."""
 
-    t1: bytes
+    exchange: Exchange
     members: tuple[int, ...]
-    channels: dict[int, bytes]
-    pairs: dict[int, bytes]
     self_seed: bytes
     own_share: bytes
     own: Dealing
@@ -46,7 +43,7 @@ class Shared:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Which round this is, with which transcript and which U2 (by rising index); nothing secret."""
+    """Which round this is, its transcript, and who of the neighbourhood is in U2 (by rising index); nothing secret."""
 
     sid: bytes
     t2: bytes
@@ -97,38 +94,26 @@ def read_session(data: bytes, *, roster: Roster) -> SessionConfig:
     return session
 
 
-def read_members(data: bytes, *, session: SessionConfig, roster: Roster, own: Advertise) -> tuple[Advertise, ...]:
-    """Step 1: what U1 advertised, complete, signed, with distinct indices and keys and the own entry unchanged."""
+def read_members(
+    data: bytes, *, session: SessionConfig, roster: Roster, own: Advertise
+) -> tuple[tuple[Advertise, ...], bytes]:
+    """Step 1: what U1 advertised in this neighbourhood, and T1. All of it signed, with distinct indices and keys, the
+    own entry unchanged, and in the tree that the server signed."""
     request = decode(data, messages.ShareRequest, limit=small_limit(session.clients), peer=None)
-    entries = request.entries
-    _check_members([entry.index for entry in entries], session=session)
+    entries, listing, kid = request.entries, request.listing, session.kid
+    _check_members([entry.index for entry in entries], session=session, index=own.index)
     if own not in entries:
         _refuse("the server changed or left out this client's keys", "own-entry")
-    public = [key for entry in entries for key in (entry.share_key, entry.mask_key)]
+    public = [key for e in entries for key in (e.share_key, e.mask_key, e.share_kem, e.mask_kem) if key]
     if len(set(public)) != len(public):
         _refuse("a public key was advertised twice", "distinct")
-    kid = session.kid
-    for entry in entries:
-        statement = transcript.advertise(kid, entry.index, entry.share_key, entry.mask_key)
-        if not verify(roster.public_key(entry.index), entry.signature, *statement):
-            _refuse(f"the keys of bank {entry.index} are not signed by it", "signature")
-    return entries
-
-
-def agree_all(entries: Sequence[Advertise], phase: Advertised) -> tuple[dict[int, bytes], dict[int, bytes]]:
-    """The X25519 secrets with every other member: for shares and for masks. Refuses unsound points."""
-    channels: dict[int, bytes] = {}
-    pairs: dict[int, bytes] = {}
-    for entry in entries:
-        if entry.index == phase.own.index:
-            continue
-        channel = keys.agree(phase.share_private, entry.share_key)
-        pair = keys.agree(phase.mask_private, entry.mask_key)
-        if channel is None or pair is None:
-            _refuse(f"the server let pass a point of low order from bank {entry.index}", "point")
-        channels[entry.index] = channel
-        pairs[entry.index] = pair
-    return channels, pairs
+    for e in entries:
+        statement = transcript.advertise(kid, e.index, e.share_key, e.mask_key, e.share_kem, e.mask_kem)
+        if not verify(roster.public_key(e.index), e.signature, *statement):
+            _refuse(f"the keys of bank {e.index} are not signed by it", "signature")
+    slots = {entry.index: transcript.member_slot(entry) for entry in entries}
+    _check_listing(listing, slots, statement=transcript.members(kid, listing.root), session=session, roster=roster)
+    return entries, transcript.t1(kid, listing.root)
 
 
 def read_round(
@@ -136,84 +121,117 @@ def read_round(
 ) -> tuple[RoundConfig, Accepted]:
     """Step 2: the round, U2's dealings and this client's deliveries; then the keys of the masks."""
     request = decode(data, messages.MaskRequest, limit=small_limit(session.clients), peer=None)
-    kid = session.kid
+    kid, t1 = session.kid, phase.exchange.t1
     if not verify(roster.server, request.signature, *transcript.round_config(kid, request.round_config)):
         _refuse("the round is not signed by the server", "signature")
     config = decode(request.round_config, RoundConfig, limit=small_limit(0), peer=None)
     if config.kid != kid:
         _refuse("the round belongs to another session", "round")
     members = tuple(dealing.index for dealing in request.dealings)
-    _check_members(members, session=session)
+    _check_members(members, session=session, index=index)
     if not set(members) <= set(phase.members):
         _refuse("a bank dealt shares that had not advertised keys", "members")
     if phase.own not in request.dealings:
         _refuse("the server changed or left out this client's shares", "own-entry")
     for dealing in request.dealings:
-        statement = transcript.share(kid, phase.t1, dealing.index, dealing.root, dealing.commitment)
+        statement = transcript.share(kid, t1, dealing.index, dealing.root, dealing.commitment)
         if not verify(roster.public_key(dealing.index), dealing.signature, *statement):
             _refuse(f"the shares of bank {dealing.index} are not signed by it", "signature")
+    listing = request.listing
+    slots = {dealing.index: transcript.dealer_slot(dealing) for dealing in request.dealings}
+    statement = transcript.dealers(kid, t1, listing.root)
+    _check_listing(listing, slots, statement=statement, session=session, roster=roster)
     peers = [dealing for dealing in request.dealings if dealing.index != index]
     if [delivery.dealer for delivery in request.deliveries] != [dealing.index for dealing in peers]:
         _refuse("the deliveries are not one from each dealer, in order", "delivery")
-    self_shares, mask_shares = {index: phase.own_share}, {}
+    t2 = transcript.t2(config.sid, t1, listing.root)
+    self_shares, mask_shares, pair_keys = {index: phase.own_share}, {}, {}
     for dealing, delivery in zip(peers, request.deliveries, strict=True):
-        self_shares[dealing.index], mask_shares[dealing.index] = open_delivery(
-            delivery,
-            root=dealing.root,
-            kid=kid,
-            t1=phase.t1,
-            members=phase.members,
-            receiver=index,
-            channel=phase.channels[dealing.index],
-        )
-    t2 = transcript.t2(config.sid, phase.t1, request.dealings)
+        dealer = dealing.index
+        check_delivery(delivery, root=dealing.root, slots=session.neighbourhood(dealer), receiver=index)
+        self_shares[dealer], mask_shares[dealer] = open_delivery(delivery, phase.exchange)
+        pair_keys[dealer] = keys.pair_key(phase.exchange.pair_from(dealer, delivery.entry), t2, index, dealer)
     return config, Accepted(
         place=Place(sid=config.sid, t2=t2, members=members),
         self_key=keys.self_key(phase.self_seed, t2),
-        pair_keys={d.index: keys.pair_key(phase.pairs[d.index], t2, index, d.index) for d in peers},
+        pair_keys=pair_keys,
         self_shares=self_shares,
         mask_shares=mask_shares,
     )
 
 
 def read_survivors(data: bytes, *, session: SessionConfig, index: int, phase: Masked) -> tuple[int, ...]:
-    """Step 3: U3, with u in U3, U3 within U2, and at least max(t, minimum of survivors) members."""
+    """Step 3: U3, with u in U3, U3 within U2 as far as this client sees it, no fewer than the minimum of survivors,
+    and at least t in its neighbourhood."""
     request = decode(data, messages.AgreeRequest, limit=small_limit(session.clients), peer=None)
     survivors = request.survivors
-    if not rising(survivors) or index not in survivors or not set(survivors) <= set(phase.place.members):
-        _refuse("the survivors are not a rising list of dealers with this client in it", "survivors")
-    if len(survivors) < max(session.threshold, session.min_survivors):
+    near = set(session.neighbourhood(index)).intersection(survivors)
+    if not rising(survivors) or index not in survivors or survivors[-1] >= session.clients:
+        _refuse("the survivors are not a rising list of the roster's indices with this client in it", "survivors")
+    if not near <= set(phase.place.members):
+        _refuse("a survivor never dealt shares", "survivors")
+    if len(survivors) < session.min_survivors or len(near) < session.threshold:
         _refuse(f"{len(survivors)} survivors are too few to open a sum", "survivors")
     return survivors
 
 
 def agreed(phase: Masked, survivors: tuple[int, ...]) -> Agreed:
     """The shares that this U3 entitles the server to, one kind for each member of U2; the others are let go."""
+    alive = set(survivors)
     return Agreed(
         place=phase.place,
         survivors=survivors,
-        self_shares=tuple(phase.self_shares[v] for v in survivors),
-        mask_shares=tuple(phase.mask_shares[v] for v in phase.place.members if v not in survivors),
+        self_shares=tuple(phase.self_shares[v] for v in phase.place.members if v in alive),
+        mask_shares=tuple(phase.mask_shares[v] for v in phase.place.members if v not in alive),
     )
 
 
 def check_agreement(data: bytes, *, session: SessionConfig, roster: Roster, phase: Agreed) -> None:
-    """Step 4: at least t members of U3 signed the same U3 under the same transcript, every signature valid."""
+    """Step 4: at least t survivors in the neighbourhood signed the same U3 under the same transcript, every signature
+    valid."""
     request = decode(data, messages.UnmaskRequest, limit=small_limit(session.clients), peer=None)
     signers = [agree.index for agree in request.agreed]
-    if not rising(signers) or not set(signers) <= set(phase.survivors) or len(signers) < session.threshold:
-        _refuse("the agreement is not by a rising list of at least t survivors", "agreement")
+    near = set(phase.survivors).intersection(phase.place.members)
+    if not rising(signers) or not near.issuperset(signers) or len(signers) < session.threshold:
+        _refuse("the agreement is not by a rising list of at least t survivors that this client knows", "agreement")
     for agree in request.agreed:
         statement = transcript.agree(phase.place.sid, phase.place.t2, agree.index, phase.survivors)
         if not verify(roster.public_key(agree.index), agree.signature, *statement):
             _refuse(f"bank {agree.index} did not sign these survivors", "signature")
 
 
-def _check_members(indices: Sequence[int], *, session: SessionConfig) -> None:
-    if not rising(indices) or (indices and indices[-1] >= session.clients):
-        _refuse("members are not listed by rising index of the roster", "members")
+def _check_members(indices: Sequence[int], *, session: SessionConfig, index: int) -> None:
+    if not rising(indices) or not set(indices) <= set(session.neighbourhood(index)):
+        _refuse("members are not listed by rising index of the roster, all in this client's neighbourhood", "members")
     if len(indices) < session.threshold:
         _refuse(f"{len(indices)} members are fewer than the threshold {session.threshold}", "members")
+
+
+def _check_listing(
+    listing: Listing,
+    slots: Mapping[int, bytes],
+    *,
+    statement: transcript.Statement,
+    session: SessionConfig,
+    roster: Roster,
+) -> None:
+    """That the server signed one tree for everybody, and that ``slots`` (hashes by index) are in it.
+
+    With the complete graph they are all of it, so the root is computed; with a sparse one each has a path.
+    """
+    if not verify(roster.server, listing.signature, *statement):
+        _refuse("the list of members is not signed by the server", "signature")
+    size = session.clients
+    if isinstance(session.graph, Complete):
+        root, _ = tree.over_slots(slots, range(size))
+        holds = root == listing.root and not listing.paths
+    else:
+        holds = len(listing.paths) == len(slots) and all(
+            tree.root_from_path(entry, position=index, size=size, path=path) == listing.root
+            for (index, entry), path in zip(slots.items(), listing.paths, strict=True)
+        )
+    if not holds:
+        _refuse("the members are not those of the list that the server signed", "listing")
 
 
 def _refuse(message: str, rule: str) -> NoReturn:

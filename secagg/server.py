@@ -2,7 +2,8 @@
 
 :meth:`Server.receive` checks one message; :meth:`Server.advance` closes a step and gives the next requests.
 When to close is the caller's decision (its clock, or :attr:`Server.awaited` being empty). Memory is O(d)
-for the vectors plus O(n^2) for keys and shares: no masked input is kept.
+for the vectors plus O(n k) for keys and shares, k being the neighbours of a client (n - 1 with the complete graph):
+no masked input is kept.
 
 A message that breaks a rule raises :class:`fedsec.errors.RemoteProtocolError` naming its sender and changes
 nothing: the caller logs it and goes on, the sender may still answer rightly before the step closes. A
@@ -12,6 +13,7 @@ anything.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,10 +23,12 @@ from fedsec.errors import CohortError, ConfigError, LocalProtocolError, RemotePr
 from fedsec.keystream import KeyStream
 from secagg import keys, labels, masking, messages, shamir, transcript, tree
 from secagg.config import RoundConfig, SessionConfig
-from secagg.dealing import entry_hash
+from secagg.dealing import entries_root
 from secagg.encoding import digest
+from secagg.exchange import are_sound
+from secagg.graph import Complete
 from secagg.identity import Identity, Roster, verify
-from secagg.messages import CIPHERTEXT_BYTES, Advertise, Agree, Mask, Share, Unmask
+from secagg.messages import CIPHERTEXT_BYTES, KEM_CIPHERTEXT_BYTES, Advertise, Agree, Mask, Share, Unmask
 from secagg.opening import Opening
 from secagg.packing import has_clean_padding, packed_size, word_type
 from secagg.states import ORDER, SERVER_TRANSITIONS, STEP_OF, Step
@@ -71,9 +75,10 @@ class Server:
         self._seen: dict[int, bytes] = {}  # digest of each accepted message of this step, by sender
         self._dropped_at: dict[str, tuple[int, ...]] = {}
         self._advertised: dict[int, Advertise] = {}
-        self._dealt: dict[int, Share] = {}
+        self._taken: set[bytes] = set()  # public keys
+        self._entries: dict[int, dict[int, messages.Entry]] = {}  # by dealer, by receiver
         self._dealings: dict[int, messages.Dealing] = {}
-        self._paths: dict[int, list[tuple[bytes, ...]]] = {}
+        self._paths: dict[int, dict[int, tree.Path]] = {}  # by dealer, by receiver
         self._agreed: dict[int, Agree] = {}
         self._revealed: dict[int, Unmask] = {}
         self._t1 = self._t2 = self._sid = b""
@@ -249,29 +254,40 @@ class Server:
                 self._take_unmask(message)
 
     def _take_advertise(self, message: Advertise) -> None:
-        index, public = message.index, (message.share_key, message.mask_key)
-        taken = {key for other in self._advertised.values() for key in (other.share_key, other.mask_key)}
-        if taken & set(public) or len(set(public)) < len(public):
+        index = message.index
+        public = (message.share_key, message.mask_key, message.share_kem, message.mask_kem)
+        used = [key for key in public if key]
+        if not self._taken.isdisjoint(used) or len(set(used)) < len(used):
             _refuse(index, "distinct", f"bank {index} advertised a key that is taken")
-        if not all(keys.is_sound(key) for key in public):
-            _refuse(index, "point", f"bank {index} advertised a point of low order or a key that is not canonical")
+        if not are_sound(message, hybrid=self._session.hybrid):
+            _refuse(index, "point", f"bank {index} advertised a key with which no secret can be agreed")
         self._check_signature(index, message.signature, transcript.advertise(self._kid, index, *public))
+        self._taken.update(used)
         self._advertised[index] = message
 
     def _take_share(self, message: Share) -> None:
         index = message.index
-        members = sorted(self._advertised)
-        expected = [0 if member == index else CIPHERTEXT_BYTES for member in members]
-        if [len(entry.ciphertext) for entry in message.entries] != expected:
+        slots = self._session.neighbourhood(index)
+        members = [member for member in slots if member in self._advertised]
+        found = [_shape(entry) for entry in message.entries]
+        if found != [self._shape_from(index, member) for member in members]:
             _refuse(index, "entries", f"bank {index} did not deal to every member")
-        root, paths = tree.root_and_paths([entry_hash(entry) for entry in message.entries])
+        entries = dict(zip(members, message.entries, strict=True))
+        root, paths = entries_root(entries, slots)
         statement = transcript.share(self._kid, self._t1, index, root, message.commitment)
         self._check_signature(index, message.signature, statement)
-        self._dealt[index] = message
+        self._entries[index] = entries
         self._dealings[index] = messages.Dealing(
             index=index, root=root, commitment=message.commitment, signature=message.signature
         )
-        self._paths[index] = paths
+        self._paths[index] = dict(zip(slots, paths, strict=True))
+
+    def _shape_from(self, dealer: int, receiver: int) -> tuple[int, int, bool]:
+        """Which parts an entry has, and how long they are."""
+        if dealer == receiver:
+            return (0, 0, False)
+        hybrid = self._session.hybrid
+        return (CIPHERTEXT_BYTES, KEM_CIPHERTEXT_BYTES if hybrid else 0, hybrid and receiver > dealer)
 
     def _take_mask(self, message: Mask) -> None:
         index, bits, dimension = message.index, self._session.ring_bits, self._session.dimension
@@ -290,8 +306,10 @@ class Server:
 
     def _take_unmask(self, message: Unmask) -> None:
         index = message.index
+        near = [dealer for dealer in self._session.neighbourhood(index) if dealer in self._entries]
+        alive = len(set(self._survivors).intersection(near))
         counts = (len(message.self_shares), len(message.mask_shares))
-        expected = (len(self._survivors), len(self._dealt) - len(self._survivors))
+        expected = (alive, len(near) - alive)
         shares = message.self_shares + message.mask_shares
         if counts != expected or any(shamir.from_bytes(share) is None for share in shares):
             _refuse(index, "shares", f"bank {index} did not reveal one share for every dealer")
@@ -308,38 +326,68 @@ class Server:
 
     def _close_advertise(self) -> dict[int, bytes]:
         members = self._need(self._session.min_survivors)
-        entries = tuple(self._advertised[index] for index in members)
-        self._t1 = transcript.t1(self._kid, entries)
-        return dict.fromkeys(members, messages.encode(messages.ShareRequest(entries=entries)))
+        root, paths = transcript.members_root(self._advertised.values(), self._session.clients)
+        signature = self._identity.sign(*transcript.members(self._kid, root))
+        self._t1 = transcript.t1(self._kid, root)
+
+        def request(near: tuple[int, ...]) -> bytes:
+            entries = tuple(self._advertised[index] for index in near)
+            return messages.encode(
+                messages.ShareRequest(entries=entries, listing=self._listing(root, signature, paths, near))
+            )
+
+        return self._for_each(members, request)
 
     def _close_share(self, config: RoundConfig | None) -> dict[int, bytes]:
         assert config is not None
         dealers = self._need(self._session.min_survivors)
         encoded = config.encode()
         signature = self._identity.sign(*transcript.round_config(self._kid, encoded))
-        dealings = tuple(self._dealings[index] for index in dealers)
+        root, paths = transcript.dealers_root(self._dealings.values(), self._session.clients)
+        root_signature = self._identity.sign(*transcript.dealers(self._kid, self._t1, root))
         self._sid = config.sid
-        self._t2 = transcript.t2(self._sid, self._t1, dealings)
+        self._t2 = transcript.t2(self._sid, self._t1, root)
         self._sum = np.zeros(self._session.dimension, dtype=self._sum.dtype)
-        positions = {member: position for position, member in enumerate(sorted(self._advertised))}
+        present = set(dealers)
         requests = {}
         for receiver in dealers:
-            position = positions[receiver]
+            near = tuple(dealer for dealer in self._session.neighbourhood(receiver) if dealer in present)
             deliveries = tuple(
                 messages.Delivery(
-                    dealer=dealer,
-                    entry=self._dealt[dealer].entries[position],
-                    path=self._paths[dealer][position],
+                    dealer=dealer, entry=self._entries[dealer][receiver], path=self._paths[dealer][receiver]
                 )
-                for dealer in dealers
+                for dealer in near
                 if dealer != receiver
             )
             requests[receiver] = messages.encode(
                 messages.MaskRequest(
-                    round_config=encoded, signature=signature, dealings=dealings, deliveries=deliveries
+                    round_config=encoded,
+                    signature=signature,
+                    dealings=tuple(self._dealings[dealer] for dealer in near),
+                    listing=self._listing(root, root_signature, paths, near),
+                    deliveries=deliveries,
                 )
             )
         return requests
+
+    def _listing(
+        self, root: bytes, signature: bytes, paths: Sequence[tree.Path], near: tuple[int, ...]
+    ) -> messages.Listing:
+        """The proof of a list: its receiver computes the root of a whole tree, and needs paths in a part of one."""
+        whole = isinstance(self._session.graph, Complete)
+        return messages.Listing(
+            root=root, signature=signature, paths=() if whole else tuple(paths[index] for index in near)
+        )
+
+    def _for_each(self, receivers: tuple[int, ...], request: Callable[[tuple[int, ...]], bytes]) -> dict[int, bytes]:
+        """``request`` of those of ``receivers`` that each of them knows; made once where all know all."""
+        if isinstance(self._session.graph, Complete):
+            return dict.fromkeys(receivers, request(receivers))
+        present = set(receivers)
+        return {
+            receiver: request(tuple(v for v in self._session.neighbourhood(receiver) if v in present))
+            for receiver in receivers
+        }
 
     def _close_mask(self) -> dict[int, bytes]:
         self._survivors = self._need(self._session.min_survivors)
@@ -357,9 +405,13 @@ class Server:
             agreed=agreed,
             signature=self._identity.sign(*statement),
         )
-        # t signatures prove the agreement; more would only cost every client time to verify.
-        proof = messages.UnmaskRequest(agreed=agreed[: self._session.threshold])
-        return dict.fromkeys(signers, messages.encode(proof))
+
+        def request(near: tuple[int, ...]) -> bytes:
+            # t signatures prove the agreement; more would only cost every client time to verify.
+            proof = tuple(self._agreed[index] for index in near[: self._session.threshold])
+            return messages.encode(messages.UnmaskRequest(agreed=proof))
+
+        return self._for_each(signers, request)
 
     def _close_unmask(self) -> dict[int, bytes]:
         self._need(self._session.threshold)
@@ -367,16 +419,18 @@ class Server:
             kid=self._kid,
             t1=self._t1,
             advertised=self._advertised,
-            dealt=self._dealt,
+            entries=self._entries,
+            commitments={index: dealing.commitment for index, dealing in self._dealings.items()},
             survivors=self._survivors,
             revealed=self._revealed,
             threshold=self._session.threshold,
         )
         try:
             self_seeds, mask_seeds = opening.self_seeds(), opening.mask_seeds()
+            pairs = list(opening.pair_secrets(mask_seeds))
         finally:
             self._convicted = opening.convicted
-        self._remove_masks(self_seeds, mask_seeds)
+        self._remove_masks(self_seeds, pairs)
         quantiser = self._session.make_quantiser()
         total = quantiser.lift(self._sum)
         bound = quantiser.input_bound * len(self._survivors)
@@ -394,19 +448,19 @@ class Server:
         self._revealed = {}
         return {}
 
-    def _remove_masks(self, self_seeds: dict[int, bytes], mask_seeds: dict[int, bytes]) -> None:
+    def _remove_masks(self, self_seeds: dict[int, bytes], pairs: list[tuple[int, int, bytes]]) -> None:
         """Take off every survivor's own mask, and what it shares with each dealer that sent no masked input."""
         add: list[KeyStream] = []
         subtract = [KeyStream(keys.self_key(seed, self._t2)) for seed in self_seeds.values()]
-        for dropped, seed in mask_seeds.items():
-            private = keys.mask_private_key(seed)
-            for survivor in self._survivors:
-                secret = keys.agree(private, self._advertised[survivor].mask_key)
-                assert secret is not None  # checked when it was advertised
-                stream = KeyStream(keys.pair_key(secret, self._t2, survivor, dropped))
-                # The survivor added the stream if the other index is higher.
-                (subtract if dropped > survivor else add).append(stream)
+        for survivor, dropped, secret in pairs:
+            stream = KeyStream(keys.pair_key(secret, self._t2, survivor, dropped))
+            # The survivor added the stream if the other index is higher.
+            (subtract if dropped > survivor else add).append(stream)
         masking.combine(self._sum, add=add, subtract=subtract)
+
+
+def _shape(entry: messages.Entry) -> tuple[int, int, bool]:
+    return (len(entry.ciphertext), len(entry.kem), entry.pair is not None)
 
 
 def _refuse(sender: int, rule: str, message: str) -> None:

@@ -8,23 +8,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from secagg import labels
+from secagg import labels, tree
 from secagg.encoding import digest, number, numbers
 from secagg.messages import Advertise, Dealing
 
 Statement = tuple[bytes, ...]
 
 
-def t1(kid: bytes, entries: Iterable[Advertise]) -> bytes:
-    """T1 = H(kid, U1's advertisements by rising index): each index, share key, mask key and signature."""
-    parts = (number(e.index) + e.share_key + e.mask_key + e.signature for e in entries)
-    return digest(labels.T1, kid, *parts)
+def members_root(entries: Iterable[Advertise], clients: int) -> tuple[bytes, list[tree.Path]]:
+    """Root and paths of the tree of U1: one slot for each member of the roster, present or absent."""
+    return tree.over_slots({entry.index: member_slot(entry) for entry in entries}, range(clients))
 
 
-def t2(sid: bytes, first: bytes, dealings: Iterable[Dealing]) -> bytes:
-    """T2 = H(sid, T1, U2's dealings by rising index): each index, root, commitment and signature."""
-    parts = (number(d.index) + d.root + d.commitment + d.signature for d in dealings)
-    return digest(labels.T2, sid, first, *parts)
+def dealers_root(dealings: Iterable[Dealing], clients: int) -> tuple[bytes, list[tree.Path]]:
+    """Root and paths of the tree of U2."""
+    return tree.over_slots({dealing.index: dealer_slot(dealing) for dealing in dealings}, range(clients))
+
+
+def member_slot(entry: Advertise) -> bytes:
+    """A member of U1 in its slot: index, all public keys, signature."""
+    public = (entry.share_key, entry.mask_key, entry.share_kem, entry.mask_kem)
+    return digest(labels.MEMBER, number(entry.index), *public, entry.signature)
+
+
+def dealer_slot(dealing: Dealing) -> bytes:
+    """A member of U2 in its slot: index, root, commitment, signature."""
+    return digest(labels.DEALER, number(dealing.index), dealing.root, dealing.commitment, dealing.signature)
+
+
+def t1(kid: bytes, root: bytes) -> bytes:
+    """T1, which stands for the session and all that U1 advertised."""
+    return digest(labels.T1, kid, root)
+
+
+def t2(sid: bytes, first: bytes, root: bytes) -> bytes:
+    """T2, which stands for the round with its model, T1, and all that U2 dealt."""
+    return digest(labels.T2, sid, first, root)
 
 
 def session(encoded: bytes) -> Statement:
@@ -32,14 +51,24 @@ def session(encoded: bytes) -> Statement:
     return (labels.SIGN_SESSION, encoded)
 
 
+def members(kid: bytes, root: bytes) -> Statement:
+    """What the server signs of U1."""
+    return (labels.SIGN_MEMBERS, kid, root)
+
+
+def dealers(kid: bytes, first: bytes, root: bytes) -> Statement:
+    """What the server signs of U2."""
+    return (labels.SIGN_DEALERS, kid, first, root)
+
+
 def round_config(kid: bytes, encoded: bytes) -> Statement:
     """What the server signs of a round configuration."""
     return (labels.SIGN_ROUND, kid, encoded)
 
 
-def advertise(kid: bytes, index: int, share_key: bytes, mask_key: bytes) -> Statement:
-    """Step 0."""
-    return (labels.SIGN_ADVERTISE, kid, number(index), share_key, mask_key)
+def advertise(kid: bytes, index: int, *public: bytes) -> Statement:
+    """Step 0: all four public keys, in the order of :class:`secagg.messages.Advertise`."""
+    return (labels.SIGN_ADVERTISE, kid, number(index), *public)
 
 
 def share(kid: bytes, first: bytes, index: int, root: bytes, commitment: bytes) -> Statement:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 import fl_engine.messages
+import secagg.draw
 import secagg.messages
 from fl_engine.privacy import MECHANISMS
 
@@ -24,6 +25,7 @@ COORDINATORS = {
     secagg.messages: {
         "Message",
         "AdvertiseRequest",
+        "Listing",
         "ShareRequest",
         "MaskRequest",
         "Dealing",
@@ -32,6 +34,7 @@ COORDINATORS = {
         "UnmaskRequest",
         "Agreement",
     },
+    secagg.draw: {"RevealRequest", "Drawn"},
     fl_engine.messages: {"Offer", "RoundInputs", "Request"},
 }
 
@@ -69,7 +72,7 @@ def faults(page: str, sent: set[str]) -> list[str]:
 
 
 def everything_sent() -> set[str]:
-    return sent_fields(secagg.messages) | sent_fields(fl_engine.messages)
+    return set().union(*(sent_fields(module) for module in COORDINATORS))
 
 
 def reachable(kind: object) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -24,6 +24,10 @@ from secagg import (
     default_corrupt,
     threshold,
 )
+from secagg.config import SEMI_HONEST
+from secagg.draw import Drawer, DrawServer
+from secagg.graph import Harary
+from secagg.sparse import parameters
 
 STEPS = ("advertise", "share", "mask", "agree", "unmask")
 POLICY = ClientPolicy(
@@ -93,7 +97,9 @@ class Federation:
         self.sent: dict[tuple[str, int], bytes] = {}
 
     def client(self, index: int) -> Client:
-        return Client(index=index, identity=self.identities[index], roster=self.roster, policy=self.policy)
+        # Every bank accepts the key exchange that the test's session has, and no other.
+        policy = replace(self.policy, key_exchanges=frozenset({self.session.key_exchange}))
+        return Client(index=index, identity=self.identities[index], roster=self.roster, policy=policy)
 
     def start(self) -> Federation:
         self.requests = self.server.open()
@@ -135,6 +141,39 @@ class Federation:
 
     def opened(self) -> Opened:
         return self.server.result()
+
+
+def draw_seed(federation: Federation) -> tuple[bytes, dict[str, Any]]:
+    """An honest draw over the federation's roster: the seed, and all messages of it."""
+    server = DrawServer(identity=federation.server_identity, roster=federation.roster)
+    members = [
+        Drawer(index=i, identity=identity, roster=federation.roster) for i, identity in enumerate(federation.identities)
+    ]
+    commits = [member.commit() for member in members]
+    for index, commit in enumerate(commits):
+        server.receive_commit(index, commit)
+    listed = server.list_commitments()
+    reveals = [member.reveal(listed) for member in members]
+    for index, reveal in enumerate(reveals):
+        server.receive_reveal(index, reveal)
+    seed, drawn = server.finish()
+    assert {member.finish(drawn) for member in members} == {seed}
+    return seed, {"commits": commits, "list": listed, "reveals": reveals, "drawn": drawn}
+
+
+def sparse(n: int = 20, *, corrupt: int = 1, dropped: int = 1, **changes: Any) -> Federation:
+    """A federation on a sparse graph whose order was drawn, for ``corrupt`` and at most ``dropped`` banks."""
+    seed, _ = draw_seed(Federation(n=n))
+    degree, least = parameters(n, corrupt=corrupt, dropped=dropped)
+    graph = {
+        "graph": Harary(degree=degree, seed=seed),
+        "adversary": SEMI_HONEST,
+        "corrupt": corrupt,
+        "threshold": least,
+        "min_survivors": n - dropped,
+    }
+    policy = replace(POLICY, min_corrupt=corrupt, adversaries=frozenset({SEMI_HONEST}), graph_seed=seed)
+    return Federation(n=n, changes=graph | changes, policy=policy)
 
 
 def decode(data: bytes, kind: type[Any]) -> Any:

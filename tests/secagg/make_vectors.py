@@ -1,7 +1,8 @@
 """Golden vectors, good and bad: ``python -m tests.secagg.make_vectors`` writes them, the tests compare.
 
 Another implementation of docs/protocol.md must reproduce them. The operating system's randomness is replaced by a
-counter stream for the time of the whole-transcript vector, here and nowhere else.
+counter stream for the time of the whole-transcript vectors, here and nowhere else. ML-KEM's encapsulation takes its
+coins inside the library, so a hybrid transcript lists what each encapsulation gave, and is replayed with that list.
 """
 
 from __future__ import annotations
@@ -18,11 +19,31 @@ import numpy as np
 
 from fedsec.errors import RemoteProtocolError
 from fedsec.keystream import KeyStream
-from secagg import dealing, keys, messages, packing, shamir, tree
-from tests.secagg.helpers import STEPS, Federation, flip
+from secagg import dealing, kem, keys, messages, packing, shamir, tree
+from secagg.config import CLASSICAL, HYBRID
+from secagg.graph import Harary, neighbourhood, permutation
+from tests.secagg.helpers import STEPS, Federation, draw_seed, flip, sparse
 
 FOLDER = Path(__file__).parent / "vectors"
 VICTIM = 0
+SMALL: dict[str, Any] = {"dimension": 5, "ring_bits": 21, "key_exchange": CLASSICAL}
+
+
+class Encapsulations:
+    """Stands in for :func:`secagg.kem.encapsulate`: replays a list of its results, or makes one."""
+
+    def __init__(self, recorded: list[list[str]] | None = None) -> None:
+        self.made: list[list[str]] = []
+        self._recorded = recorded
+        self._really = kem.encapsulate
+
+    def __call__(self, public: bytes) -> tuple[bytes, bytes]:
+        if self._recorded is None:
+            secret, ciphertext = self._really(public)
+        else:
+            secret, ciphertext = (bytes.fromhex(part) for part in self._recorded[len(self.made)])
+        self.made.append([secret.hex(), ciphertext.hex()])
+        return secret, ciphertext
 
 
 @contextmanager
@@ -60,13 +81,20 @@ def key_schedule() -> dict[str, str]:
         "mask_public_key": keys.public_bytes(private).hex(),
         "x25519": shared.hex(),
         "ciphertext_key": keys.ciphertext_key(shared, one, 3, 1).hex(),
+        "hybrid_ciphertext_key": keys.ciphertext_key(shared + two, one, 3, 1, b"\x44" * 1088).hex(),
+        "hybrid_pair_key": keys.pair_key(shared + one, two, 3, 1).hex(),
+        "mask_kem_seed": kem.mask_private_key(zero).private_bytes_raw().hex(),
+        "mask_kem_public_key": kem.public_bytes(kem.mask_private_key(zero)).hex(),
+        "pair_secret": kem.pair_secret(zero, one, 1, 3).hex(),
+        "pair_commitment": kem.commit(one, 1, 3, zero).hex(),
         "pair_key": keys.pair_key(shared, two, 3, 1).hex(),
         "self_key": keys.self_key(zero, two).hex(),
         "commitment": keys.commitment(one, 3, zero).hex(),
         "sealed": keys.seal(one, zero + two, three).hex(),
-        "leaf": dealing.leaf(
-            one, two, dealer=3, receiver=1, kind=dealing.MASK, share=bytes(33), ciphertext=b"\x44" * 82
-        ).hex(),
+        "leaf": dealing.leaf(one, two, dealer=3, receiver=1, kind=dealing.MASK, share=bytes(33), sealed=three).hex(),
+        "sealed_digest": dealing.sealed_digest(b"\x44" * 82, b"\x55" * 1088).hex(),
+        "permutation_of_ten": json.dumps(list(permutation(one, 10))),
+        "neighbours_of_three_of_ten": json.dumps(list(neighbourhood(Harary(degree=4, seed=one), 10, 3))),
         "tree_root_of_five": tree.root_and_paths([bytes([i]) * 32 for i in range(5)])[0].hex(),
         "shamir_weights_of_0_2_5": json.dumps(list(shamir.weights([0, 2, 5]).values())),
     }
@@ -91,11 +119,12 @@ def packed() -> list[dict[str, Any]]:
     return rows
 
 
-def whole_round() -> dict[str, Any]:
+def whole_round(key_exchange: str = CLASSICAL, recorded: list[list[str]] | None = None) -> dict[str, Any]:
     """Five banks, one of which drops out before masking: every message, the agreement and the sum."""
     good: dict[str, Any] = {}
-    with counted_randomness():
-        federation = Federation(changes={"dimension": 5, "ring_bits": 21}).start()
+    encapsulate = Encapsulations(recorded)
+    with counted_randomness(), mock.patch.object(kem, "encapsulate", encapsulate):
+        federation = Federation(changes=SMALL | {"key_exchange": key_exchange}).start()
         good["inputs"] = federation.inputs.tolist()
         for step in STEPS:
             good[f"requests.{step}"] = {str(i): data.hex() for i, data in federation.requests.items()}
@@ -106,7 +135,64 @@ def whole_round() -> dict[str, Any]:
         good["agreement"] = messages.encode(federation.server.agreement).hex()
         good["total"] = federation.opened().total.tolist()
         good["survivors"] = list(federation.opened().survivors)
+    if key_exchange == HYBRID:
+        good["encapsulations"] = encapsulate.made
     return good
+
+
+def hybrid_round() -> dict[str, Any]:
+    """The same in the hybrid: what bank 0 gets and all that is sent; the other requests by their SHA-256.
+
+    ``encapsulations`` are the (secret, ciphertext) of each call, in the order in which the banks answer step 1 and each
+    of them goes through U1: first the one for shares, then, to a higher index, the one for masks.
+    """
+    path = FOLDER / "hybrid.json"
+    recorded = json.loads(path.read_text())["encapsulations"] if path.exists() else None
+    good = whole_round(HYBRID, recorded)
+    for name in [name for name in good if name.startswith("requests.")]:
+        good[name] = {
+            index: data if index == str(VICTIM) else hashlib.sha256(bytes.fromhex(data)).hexdigest()
+            for index, data in good[name].items()
+        }
+    return good
+
+
+def drawn() -> dict[str, Any]:
+    """A draw among twenty, in full; and a sparse round, its messages by their SHA-256. Bank 5 never comes, bank 7 sends
+    no masked input."""
+    silent = {"advertise": (5,), "mask": (7,)}
+    with counted_randomness():
+        seed, sent = draw_seed(Federation(n=20))
+        federation = sparse(20, dropped=2, **SMALL)
+        graph = federation.session.graph
+        assert isinstance(graph, Harary)
+        replies = hashlib.sha256()
+        requests = hashlib.sha256()
+        federation.start()
+        for step in STEPS:
+            for index in sorted(federation.requests):
+                requests.update(federation.requests[index])
+            federation.collect(step, without=silent.get(step, ()))
+            for index in range(20):
+                replies.update(federation.sent.get((step, index), b""))
+            federation.close(step)
+    return {
+        "seed": seed.hex(),
+        "commits": [data.hex() for data in sent["commits"]],
+        "list": sent["list"].hex(),
+        "reveals": [data.hex() for data in sent["reveals"]],
+        "drawn": sent["drawn"].hex(),
+        "order": list(permutation(seed, 20)),
+        "round": {
+            "session": federation.session.encode().hex(),
+            "order": list(permutation(graph.seed, 20)),
+            "inputs": federation.inputs.tolist(),
+            "requests": requests.hexdigest(),
+            "replies": replies.hexdigest(),
+            "total": federation.opened().total.tolist(),
+            "survivors": list(federation.opened().survivors),
+        },
+    }
 
 
 def transcript() -> dict[str, Any]:
@@ -124,7 +210,7 @@ def _refusals() -> Iterator[dict[str, Any]]:
     for step in STEPS:
         for name, edit in edits:
             with counted_randomness():
-                federation = Federation(changes={"dimension": 5, "ring_bits": 21}).run(until=step)
+                federation = Federation(changes=SMALL).run(until=step)
                 request = edit(federation.requests[VICTIM])
                 try:
                     federation.reply(step, VICTIM, request)
@@ -139,6 +225,8 @@ VECTORS: dict[str, Callable[[], Any]] = {
     "key_stream.json": key_stream,
     "packing.json": packed,
     "transcript.json": transcript,
+    "hybrid.json": hybrid_round,
+    "sparse.json": drawn,
 }
 
 

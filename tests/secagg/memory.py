@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 import secagg
@@ -43,17 +44,26 @@ def blobs(*roots: Any) -> list[bytes]:
     for item in reachable(*roots):
         if isinstance(item, (bytes, bytearray)):
             found.append(bytes(item))
-        elif isinstance(item, X25519PrivateKey):
+        elif isinstance(item, (X25519PrivateKey, MLKEM768PrivateKey)):
             found.append(item.private_bytes_raw())
     return found
 
 
 def round_secrets(client: secagg.Client) -> set[bytes]:
     """The secrets of the client's current state: private keys, seeds, stream keys and shares."""
-    phase = client._phase
-    fields = {name: getattr(phase, name) for name in getattr(phase, "__dataclass_fields__", {})}
-    public = ("own", "place", "t1", "members", "survivors")
-    return {blob for name, value in fields.items() if name not in public for blob in blobs(value)}
+    return _secrets_of(client._phase)
+
+
+def _secrets_of(part: Any) -> set[bytes]:
+    public = ("own", "place", "kid", "t1", "members", "survivors")
+    found: set[bytes] = set()
+    for name in getattr(part, "__dataclass_fields__", {}):
+        value = getattr(part, name)
+        if hasattr(value, "__dataclass_fields__"):
+            found |= _secrets_of(value) if name != "place" else set()
+        elif name not in public:
+            found |= set(blobs(value))
+    return found
 
 
 def still_known(secrets: set[bytes], *roots: Any) -> set[bytes]:

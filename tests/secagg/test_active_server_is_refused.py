@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 from fedsec.errors import LocalProtocolError, RemoteProtocolError
-from secagg import ClientPolicy, Identity, RoundConfig, State, keys, messages, transcript, tree
+from secagg import ClientPolicy, Identity, RoundConfig, State, kem, keys, messages, transcript, tree
 from secagg import rounds as production
 from secagg.client import Client
-from secagg.dealing import entry_hash
+from secagg.dealing import entries_root
 from tests.secagg.helpers import POLICY, STEPS, Federation, change, decode, flip, make_session
 from tests.secagg.memory import frames_of_package, round_secrets, still_known
 
@@ -64,15 +64,40 @@ def _other_session(**changes: Any) -> Callable[[Federation, Any], bytes]:
     return forge
 
 
+def _listed(federation: Federation, entries: list[Any], sign: Callable[..., Any], *context: bytes) -> messages.Listing:
+    """What a server that lies about ``entries`` signs, so that the lie is all of one piece."""
+    slot = transcript.member_slot if sign is transcript.members else transcript.dealer_slot
+    root, _ = tree.over_slots({entry.index: slot(entry) for entry in entries}, range(federation.n))
+    signature = federation.server_identity.sign(*sign(federation.session.kid, *context, root))
+    return messages.Listing(root=root, signature=signature, paths=())
+
+
 def _entries(edit: Callable[[Federation, list[Any]], list[Any]]) -> Callable[[Federation, Any], bytes]:
-    return lambda federation, request: change(request, entries=tuple(edit(federation, list(request.entries))))
+    def forge(federation: Federation, request: Any) -> bytes:
+        entries = edit(federation, list(request.entries))
+        return change(request, entries=tuple(entries), listing=_listed(federation, entries, transcript.members))
+
+    return forge
+
+
+def _listing(**edit: Callable[[Federation, Any], Any]) -> Callable[[Federation, Any], bytes]:
+    """The list as it is, under another root, signature or paths."""
+
+    def forge(federation: Federation, request: Any) -> bytes:
+        listing = request.listing
+        for name, other in edit.items():
+            listing = msgspec.structs.replace(listing, **{name: other(federation, listing)})
+        return change(request, listing=listing)
+
+    return forge
 
 
 def _signed_keys(federation: Federation, index: int, **replaced: bytes) -> messages.Advertise:
     """An advertisement of a bank that works with the server."""
     entry = decode(federation.sent["advertise", index], messages.Advertise)
     entry = msgspec.structs.replace(entry, **replaced)
-    statement = transcript.advertise(federation.session.kid, index, entry.share_key, entry.mask_key)
+    public = (entry.share_key, entry.mask_key, entry.share_kem, entry.mask_kem)
+    statement = transcript.advertise(federation.session.kid, index, *public)
     return msgspec.structs.replace(entry, signature=federation.identities[index].sign(*statement))
 
 
@@ -87,7 +112,12 @@ def _foreign_entry(federation: Federation, entries: list[Any]) -> list[Any]:
 
 
 def _dealings(edit: Callable[[list[Any]], list[Any]]) -> Callable[[Federation, Any], bytes]:
-    return lambda federation, request: change(request, dealings=tuple(edit(list(request.dealings))))
+    def forge(federation: Federation, request: Any) -> bytes:
+        dealings = edit(list(request.dealings))
+        t1 = federation.clients[VICTIM]._phase.exchange.t1
+        return change(request, dealings=tuple(dealings), listing=_listed(federation, dealings, transcript.dealers, t1))
+
+    return forge
 
 
 def _deliveries(edit: Callable[[list[Any]], list[Any]]) -> Callable[[Federation, Any], bytes]:
@@ -188,7 +218,16 @@ ATTACKS = {
     ),
     "session-with-survivors-below-the-threshold": Attack("advertise", "format", _other_session(min_survivors=2)),
     "session-whose-sum-wraps": Attack("advertise", "format", _other_session(ring_bits=13)),
-    "session-on-another-graph": Attack("advertise", "format", _other_session(graph="sparse")),
+    "session-on-an-unknown-graph": Attack("advertise", "format", _other_session(graph="sparse")),
+    "session-on-a-sparse-graph": Attack(
+        "advertise", "format", _other_session(graph=["harary", 4, bytes(32)]), unchecked="SessionConfig._check_cohort"
+    ),
+    "session-against-a-weaker-adversary": Attack(
+        "advertise", "policy", _other_session(adversary="semi-honest"), unchecked="ClientPolicy.check"
+    ),
+    "session-without-the-post-quantum-half": Attack(
+        "advertise", "policy", _other_session(key_exchange="x25519"), unchecked="ClientPolicy.check"
+    ),
     "session-with-another-key-exchange": Attack("advertise", "format", _other_session(key_exchange="none")),
     "session-of-another-version": Attack("advertise", "format", _other_session(version=2)),
     # Step 1: who advertised what.
@@ -230,6 +269,42 @@ ATTACKS = {
         for place, point in enumerate(LOW_ORDER)
         for name in ("share_key", "mask_key")
     },
+    **{
+        f"kem-key-swapped-{name}": Attack(
+            "share",
+            "signature",
+            _entries(lambda f, e, name=name: _swap(e, 1, **{name: kem.public_bytes(kem.private_key(b"k" * 64))})),
+            unchecked="rounds.verify",
+        )
+        for name in ("share_kem", "mask_kem")
+    },
+    "own-kem-key-changed": Attack("share", "own-entry", _entries(lambda f, e: _swap(e, VICTIM, mask_kem=b"k" * 1184))),
+    "kem-key-left-out": Attack(
+        "share", "point", _entries(lambda f, e: [*e[:2], _signed_keys(f, 2, mask_kem=b""), *e[3:]])
+    ),
+    "kem-key-out-of-range": Attack(
+        "share", "point", _entries(lambda f, e: [*e[:2], _signed_keys(f, 2, share_kem=b"\xff" * 1184), *e[3:]])
+    ),
+    "two-banks-with-one-kem-key": Attack(
+        "share",
+        "distinct",
+        _entries(lambda f, e: [*e[:2], _signed_keys(f, 2, mask_kem=e[1].mask_kem), *e[3:]]),
+    ),
+    **{
+        f"list-{name}-at-{step}": Attack(step, rule, _listing(**edit), unchecked=unchecked)
+        for step in ("share", "mask")
+        for name, rule, edit, unchecked in (
+            ("signed-by-nobody", "signature", {"signature": lambda f, x: flip(x.signature)}, "rounds.verify"),
+            ("of-another-root", "signature", {"root": lambda f, x: flip(x.root)}, "rounds._check_listing"),
+            ("with-paths", "listing", {"paths": lambda f, x: ((),)}, "rounds._check_listing"),
+        )
+    },
+    "signed-list-of-other-members": Attack(
+        "share",
+        "listing",
+        lambda f, r: change(r, listing=_listed(f, list(r.entries[:4]), transcript.members)),
+        unchecked="rounds._check_listing",
+    ),
     "key-in-a-second-spelling": Attack(
         "share",
         "point",
@@ -280,7 +355,8 @@ ATTACKS = {
     "delivery-of-another-receiver": Attack("mask", "delivery", _of_another_receiver),
     # Step 3: who survived.
     "survivors-without-the-victim": Attack("agree", "survivors", _survivors(1, 2, 3, 4)),
-    "survivor-that-never-dealt": Attack("agree", "survivors", _survivors(0, 1, 2, 3, 4, 7)),
+    "survivor-that-never-dealt": Attack("agree", "survivors", _survivors(0, 1, 2, 3, 4, 5)),
+    "survivor-outside-the-roster": Attack("agree", "survivors", _survivors(0, 1, 2, 3, 4, 7)),
     "survivors-out-of-order": Attack("agree", "survivors", _survivors(0, 1, 2, 4, 3)),
     "survivor-twice": Attack("agree", "survivors", _survivors(0, 1, 2, 3, 3)),
     "survivors-below-threshold": Attack("agree", "survivors", _survivors(0, 1, 2)),
@@ -308,7 +384,7 @@ ATTACKS = {
             ("empty-message", "format", lambda f, r: b""),
             ("truncated-message", "format", lambda f, r: messages.encode(r)[:-1]),
             ("trailing-byte", "format", lambda f, r: messages.encode(r) + b"\x00"),
-            ("oversized-message", "size", lambda f, r: messages.encode(r) + bytes(20_000)),
+            ("oversized-message", "size", lambda f, r: messages.encode(r) + bytes(50_000)),
             ("message-of-another-type", "format", lambda f, r: f.sent_or_dummy()),
             (
                 "message-in-another-spelling",
@@ -324,7 +400,9 @@ ATTACKS = {
     },
 }
 DROPS = {"dealer-that-had-not-advertised": {"advertise": (4,)}, "own-shares-left-out": {"share": (4,)}}
+DROPS["survivor-that-never-dealt"] = {"share": (5,)}
 COHORT = {"session-with-an-insecure-threshold": 10, "session-that-claims-no-traitors": 10}
+COHORT["survivor-that-never-dealt"] = 6
 COHORT["session-with-fewer-clients-than-the-roster"] = 6
 
 
@@ -379,15 +457,17 @@ def test_control_without_the_check_the_attack_is_answered(name: str, monkeypatch
     blind: dict[str, tuple[Any, str, Any]] = {
         "rounds.verify": (production, "verify", lambda *a: True),
         "rounds._check_members": (production, "_check_members", lambda *a, **k: None),
+        "rounds._check_listing": (production, "_check_listing", lambda *a, **k: None),
         "ClientPolicy.check": (ClientPolicy, "check", lambda *a: None),
         "SessionConfig._check_cohort": (type(federation.session), "_check_cohort", lambda *a: None),
     }
     monkeypatch.setattr(*blind[ATTACKS[name].unchecked])
-    if "threshold" in name:  # the policy would decline it as well
+    if "threshold" in name or "sparse" in name:  # the policy would decline it as well
         monkeypatch.setattr(*blind["ClientPolicy.check"])
     if name.startswith("dealers-below"):
         request = decode(federation.requests[VICTIM], messages.MaskRequest)
-        forged = change(request, dealings=request.dealings[:3], deliveries=request.deliveries[:2])
+        forged = _dealings(lambda d: d[:3])(federation, request)
+        forged = change(decode(forged, messages.MaskRequest), deliveries=request.deliveries[:2])
     _send(federation.clients[VICTIM], ATTACKS[name].step, forged)
 
 
@@ -477,12 +557,14 @@ def test_two_lists_of_members_for_two_banks_end_before_a_mask() -> None:
     """Bank 0 hears of U1 = {0..4}, bank 1 of U1 = {0..3}: their transcripts part, and so do their shares."""
     federation = Federation().run(until="share")
     entries = decode(federation.requests[0], messages.ShareRequest).entries
-    short = messages.encode(messages.ShareRequest(entries=entries[:4]))
+    listing = _listed(federation, list(entries[:4]), transcript.members)
+    short = messages.encode(messages.ShareRequest(entries=entries[:4], listing=listing))
     federation.requests = {i: federation.requests[i] if i in (0, 4) else short for i in range(5)}
     shares = {i: decode(federation.clients[i].share(federation.requests[i]), messages.Share) for i in range(5)}
     dealings, paths = [], {}
     for i, share in shares.items():
-        root, paths[i] = tree.root_and_paths([entry_hash(entry) for entry in share.entries])
+        members = range(len(share.entries))
+        root, paths[i] = entries_root(dict(zip(members, share.entries, strict=True)), range(5))
         dealings.append(messages.Dealing(index=i, root=root, commitment=share.commitment, signature=share.signature))
     deliveries = tuple(messages.Delivery(dealer=i, entry=shares[i].entries[0], path=paths[i][0]) for i in range(1, 5))
     encoded = federation.round.encode()
@@ -490,6 +572,7 @@ def test_two_lists_of_members_for_two_banks_end_before_a_mask() -> None:
         round_config=encoded,
         signature=federation.server_identity.sign(*transcript.round_config(federation.session.kid, encoded)),
         dealings=tuple(dealings),
+        listing=_listed(federation, dealings, transcript.dealers, federation.clients[VICTIM]._phase.exchange.t1),
         deliveries=deliveries,
     )
     assert_refused(federation, Attack("mask", "signature", lambda f, r: b""), messages.encode(request))
@@ -550,6 +633,8 @@ def test_policy_terms_are_each_enforced() -> None:
         ("min_honest_inputs", 5),
         ("min_noise_multiplier", 1.1),
         ("max_dimension", 6),
+        ("key_exchanges", frozenset({"x25519"})),
+        ("adversaries", frozenset({"semi-honest"})),
     ):
         fields = {field: getattr(accepted, field) for field in accepted.__dataclass_fields__}
         with pytest.raises(RemoteProtocolError) as caught:

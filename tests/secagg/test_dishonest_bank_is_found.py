@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from fedsec.errors import CohortError, ConfigError, LocalProtocolError, RemoteProtocolError
-from secagg import Identity, Roster, RoundConfig, Server, Step, keys, messages, shamir, transcript, tree
+from secagg import Identity, Roster, RoundConfig, Server, Step, keys, messages, shamir, transcript
 from secagg import dealing as dealing_module
 from secagg.identity import verify
 from secagg.masking import add_packed
 from secagg.opening import Opening
 from tests.secagg.helpers import STEPS, Federation, change, decode, flip
-from tests.secagg.test_active_server_is_refused import LOW_ORDER, _signed_keys
+from tests.secagg.test_active_server_is_refused import LOW_ORDER, _listed, _signed_keys
 
 BANK = 3
 KINDS = {
@@ -131,12 +131,10 @@ def _redeal(federation: Federation, edit: Callable[[list[Any]], list[Any]], **re
     """Bank 3's dealing with edited entries, properly signed by it."""
     share = _honest(federation, "share")
     entries = tuple(edit(list(share.entries)))
-    root, _ = (
-        tree.root_and_paths([dealing_module.entry_hash(entry) for entry in entries]) if entries else (bytes(32), [])
-    )
+    root, _ = dealing_module.entries_root(dict(enumerate(entries)), range(federation.n))
     phase = federation.clients[BANK]._phase
     commitment = replaced.get("commitment", share.commitment)
-    statement = transcript.share(federation.session.kid, phase.t1, BANK, root, commitment)
+    statement = transcript.share(federation.session.kid, phase.exchange.t1, BANK, root, commitment)
     return change(share, entries=entries, commitment=commitment, signature=_sign(federation, BANK, statement))
 
 
@@ -203,24 +201,26 @@ def test_signed_shares_outside_the_field_name_their_dealer(shares: tuple[bytes, 
     federation = Federation().run(until="mask")
     request = decode(federation.requests[0], messages.MaskRequest)
     kid, phase = federation.session.kid, federation.clients[0]._phase
-    key = keys.ciphertext_key(phase.channels[BANK], phase.t1, BANK, 0)
-    ciphertext = keys.seal(key, b"".join(shares), dealing_module._data(kid, phase.t1, BANK, 0))
+    honest, *others = decode(federation.sent["share", BANK], messages.Share).entries
+    t1, key = phase.exchange.t1, phase.exchange.key_from(BANK, honest)
+    ciphertext = keys.seal(key, b"".join(shares), dealing_module._data(kid, t1, BANK, 0))
+    sealed = dealing_module.sealed_digest(ciphertext, honest.kem)
     leaves = [
-        dealing_module.leaf(kid, phase.t1, dealer=BANK, receiver=0, kind=kind, share=share, ciphertext=ciphertext)
+        dealing_module.leaf(kid, t1, dealer=BANK, receiver=0, kind=kind, share=share, sealed=sealed)
         for kind, share in zip((dealing_module.SELF, dealing_module.MASK), shares, strict=True)
     ]
-    entry = messages.Entry(ciphertext=ciphertext, self_leaf=leaves[0], mask_leaf=leaves[1])
-    others = decode(federation.sent["share", BANK], messages.Share).entries[1:]
-    root, paths = tree.root_and_paths([dealing_module.entry_hash(each) for each in (entry, *others)])
+    entry = msgspec.structs.replace(honest, ciphertext=ciphertext, self_leaf=leaves[0], mask_leaf=leaves[1])
+    root, paths = dealing_module.entries_root(dict(enumerate((entry, *others))), range(5))
     dealings = list(request.dealings)
-    statement = transcript.share(kid, phase.t1, BANK, root, dealings[BANK].commitment)
+    statement = transcript.share(kid, t1, BANK, root, dealings[BANK].commitment)
     signature = _sign(federation, BANK, statement)
     dealings[BANK] = msgspec.structs.replace(dealings[BANK], root=root, signature=signature)
     deliveries = [
         messages.Delivery(dealer=BANK, entry=entry, path=paths[0]) if each.dealer == BANK else each
         for each in request.deliveries
     ]
-    forged = change(request, dealings=tuple(dealings), deliveries=tuple(deliveries))
+    listing = _listed(federation, dealings, transcript.dealers, t1)
+    forged = change(request, dealings=tuple(dealings), listing=listing, deliveries=tuple(deliveries))
     if not rule:
         federation.clients[0].accept(forged)
         return

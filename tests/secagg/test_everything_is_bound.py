@@ -7,44 +7,46 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from secagg import dealing, keys, transcript
+from secagg import Roster, dealing, draw, kem, keys, transcript
 from secagg.encoding import fields
-from secagg.messages import Advertise, Dealing, Entry
+from secagg.messages import Advertise, Dealing, Entry, Pair
 
 A, B, C, D, E = (bytes([i]) * 32 for i in range(1, 6))
 X = b"x" * 32
 SIGNATURE, OTHER_SIGNATURE = b"s" * 64, b"t" * 64
 
 
-def _advertised(
-    *, index: int = 1, share_key: bytes = A, mask_key: bytes = B, signature: bytes = SIGNATURE
-) -> Advertise:
-    return Advertise(index=index, share_key=share_key, mask_key=mask_key, signature=signature)
+ADVERTISED = Advertise(index=1, share_key=A, mask_key=B, share_kem=C, mask_kem=D, signature=SIGNATURE)
+PAIR = Pair(kem=b"k" * 1088, sealed=b"s" * 48, commitment=E)
+ENTRY = Entry(ciphertext=A, kem=E, self_leaf=B, mask_leaf=C, pair=PAIR)
 
 
 def _dealing(*, index: int = 1, root: bytes = A, commitment: bytes = B, signature: bytes = SIGNATURE) -> Dealing:
     return Dealing(index=index, root=root, commitment=commitment, signature=signature)
 
 
-def _entry(*, ciphertext: bytes = A, self_leaf: bytes = B, mask_leaf: bytes = C) -> Entry:
-    return Entry(ciphertext=ciphertext, self_leaf=self_leaf, mask_leaf=mask_leaf)
+def _roster(server: bytes) -> Roster:
+    return Roster(server=server, members=((0, B), (1, C)))
 
 
 # Function of keyword arguments, its arguments, and another value for each.
 BOUND: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, Any]]]] = {
     "t1": (
-        lambda kid, **e: transcript.t1(kid, [_advertised(**e)]),
+        lambda kid, **e: transcript.t1(kid, transcript.members_root([replace(ADVERTISED, **e)], 5)[0]),
         {
             "kid": (C, X),
             "index": (1, 2),
             "share_key": (A, X),
             "mask_key": (B, X),
+            "share_kem": (C, X),
+            "mask_kem": (D, X),
             "signature": (SIGNATURE, OTHER_SIGNATURE),
         },
     ),
     "t2": (
-        lambda sid, first, **d: transcript.t2(sid, first, [_dealing(**d)]),
+        lambda sid, first, **d: transcript.t2(sid, first, transcript.dealers_root([_dealing(**d)], 5)[0]),
         {
             "sid": (C, X),
             "first": (D, X),
@@ -54,11 +56,20 @@ BOUND: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, Any]]]] = {
             "signature": (SIGNATURE, OTHER_SIGNATURE),
         },
     ),
+    "members": (transcript.members, {"kid": (A, X), "root": (B, X)}),
+    "dealers": (transcript.dealers, {"kid": (A, X), "first": (B, X), "root": (C, X)}),
     "session": (transcript.session, {"encoded": (A, X)}),
     "round_config": (transcript.round_config, {"kid": (A, X), "encoded": (B, X)}),
     "advertise": (
-        transcript.advertise,
-        {"kid": (A, X), "index": (1, 2), "share_key": (B, X), "mask_key": (C, X)},
+        lambda kid, index, **public: transcript.advertise(kid, index, *public.values()),
+        {
+            "kid": (A, X),
+            "index": (1, 2),
+            "share_key": (B, X),
+            "mask_key": (C, X),
+            "share_kem": (D, X),
+            "mask_kem": (E, X),
+        },
     ),
     "share": (
         transcript.share,
@@ -93,12 +104,23 @@ BOUND: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, Any]]]] = {
             "receiver": (3, 4),
             "kind": (dealing.SELF, dealing.MASK),
             "share": (C, X),
-            "ciphertext": (D, X),
+            "sealed": (D, X),
         },
     ),
+    "sealed": (dealing.sealed_digest, {"ciphertext": (A, X), "kem": (B, X)}),
     "entry": (
-        lambda **e: dealing.entry_hash(_entry(**e)),
-        {"ciphertext": (A, X), "self_leaf": (B, X), "mask_leaf": (C, X)},
+        lambda **e: dealing.entry_hash(replace(ENTRY, **e)),
+        {
+            "ciphertext": (A, X),
+            "kem": (E, X),
+            "self_leaf": (B, X),
+            "mask_leaf": (C, X),
+            "pair": (PAIR, None),
+        },
+    ),
+    "pair": (
+        lambda **p: dealing.entry_hash(replace(ENTRY, ciphertext=X, pair=replace(PAIR, **p))),
+        {"kem": (b"k" * 1088, b"l" * 1088), "sealed": (b"s" * 48, b"t" * 48), "commitment": (E, X)},
     ),
     "share_data": (
         dealing._data,
@@ -107,7 +129,26 @@ BOUND: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, Any]]]] = {
     "mask_private_key": (lambda seed: keys.mask_private_key(seed).private_bytes_raw(), {"seed": (A, X)}),
     "ciphertext_key": (
         keys.ciphertext_key,
-        {"secret": (A, X), "t1": (B, X), "sender": (1, 5), "receiver": (3, 4)},
+        {"secret": (A, X), "t1": (B, X), "sender": (1, 5), "receiver": (3, 4), "kem": (b"", X)},
+    ),
+    "mask_kem": (lambda seed: kem.mask_private_key(seed).private_bytes_raw(), {"seed": (A, X)}),
+    "pair_secret": (kem.pair_secret, {"mask_seed": (A, X), "t1": (B, X), "lower": (1, 2), "higher": (3, 4)}),
+    "pair_commitment": (kem.commit, {"kid": (A, X), "lower": (1, 2), "higher": (3, 4), "secret": (B, X)}),
+    "pair_data": (
+        kem._data,
+        {"kid": (A, X), "t1": (B, X), "lower": (1, 2), "higher": (3, 4), "ciphertext": (C, X)},
+    ),
+    "draw_commitment": (
+        lambda nonce, index, **r: draw._commitment(_roster(**r), index, nonce),
+        {"nonce": (A, X), "index": (1, 2), "server": (A, X)},
+    ),
+    "draw_list": (
+        lambda commitments, **r: draw._list(_roster(**r), commitments),
+        {"commitments": ((A, B), (B, A)), "server": (A, X)},
+    ),
+    "draw_seed": (
+        lambda nonces, **r: draw._seed(_roster(**r), nonces),
+        {"nonces": ((A, B), (B, A)), "server": (A, X)},
     ),
     "pair_key": (keys.pair_key, {"secret": (A, X), "t2": (B, X), "one": (1, 2), "other": (3, 4)}),
     "self_key": (keys.self_key, {"seed": (A, X), "t2": (B, X)}),
@@ -144,8 +185,13 @@ def test_shares_of_the_two_kinds_cannot_change_places() -> None:
 
 
 def test_order_of_the_transcript_counts() -> None:
-    entries = [_advertised(index=i) for i in range(3)]
-    assert len({transcript.t1(A, order) for order in itertools.permutations(entries)}) == 6
+    """Who stands in which slot is bound; in which order the server took them is not, since slots are fixed."""
+    entries = [replace(ADVERTISED, index=i, share_key=bytes([i]) * 32) for i in range(3)]
+    swapped = [replace(e, share_key=bytes([2 - i]) * 32) for i, e in enumerate(entries)]
+    roots = {transcript.members_root(each, 5)[0] for each in (entries, swapped, entries[:2], [])}
+    assert len(roots) == 4
+    assert {transcript.members_root(order, 5)[0] for order in itertools.permutations(entries)} <= roots
+    assert transcript.members_root(entries, 6)[0] not in roots
 
 
 def test_directions_and_pairs() -> None:

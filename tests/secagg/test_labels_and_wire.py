@@ -24,25 +24,40 @@ def test_labels_are_distinct_versioned_and_used_once() -> None:
     assert all(value.startswith(b"fedsec/v1/") for value in LABELS.values())
     code = "\n".join(path.read_text() for path in PACKAGE.glob("*.py") if path.name != "labels.py")
     uses = {name: len(re.findall(rf"labels\.{name}\b", code)) for name in LABELS}
-    # A ciphertext is hashed for its leaf and for its entry, a message by client and server to find repetitions.
-    assert {name for name, count in uses.items() if count != 1} == {"CIPHERTEXT", "MESSAGE"}
+    # Twice: a message is hashed by client and server to find repetitions; a pair's seal has two ends; the two
+    # signatures of a draw have a maker and a checker each.
+    twice = {"MESSAGE", "KEY_PAIR_SEAL", "SIGN_DRAW_COMMIT", "SIGN_DRAW_REVEAL"}
+    assert {name for name, count in uses.items() if count != 1} == twice
     assert b"fedsec/v1" not in code.encode()
 
 
 def test_the_largest_honest_messages_fit_the_limits() -> None:
     """200 banks, 4096 bytes of optimiser constants, the highest indices, paths of full length."""
     n, digest, signature = 200, bytes(32), bytes(64)
-    entry = messages.Entry(ciphertext=bytes(messages.CIPHERTEXT_BYTES), self_leaf=digest, mask_leaf=digest)
+    sizes = (messages.KEM_PUBLIC_BYTES, messages.KEM_CIPHERTEXT_BYTES)
+    pair = messages.Pair(kem=bytes(sizes[1]), sealed=bytes(messages.SEALED_BYTES), commitment=digest)
+    entry = messages.Entry(
+        ciphertext=bytes(messages.CIPHERTEXT_BYTES), kem=bytes(sizes[1]), self_leaf=digest, mask_leaf=digest, pair=pair
+    )
+    advertised = messages.Advertise(
+        index=9999,
+        share_key=digest,
+        mask_key=digest,
+        share_kem=bytes(sizes[0]),
+        mask_kem=bytes(sizes[0]),
+        signature=signature,
+    )
+    path = (digest,) * 14
+    listing = messages.Listing(root=digest, signature=signature, paths=(path,) * n)
     longest = [
-        messages.ShareRequest(
-            entries=(messages.Advertise(index=199, share_key=digest, mask_key=digest, signature=signature),) * n
-        ),
+        messages.ShareRequest(entries=(advertised,) * n, listing=listing),
         messages.Share(index=199, entries=(entry,) * n, commitment=digest, signature=signature),
         messages.MaskRequest(
             round_config=RoundConfig(kid=digest, model_digest=digest, optimiser=bytes(4096)).encode(),
             signature=signature,
-            dealings=(messages.Dealing(index=199, root=digest, commitment=digest, signature=signature),) * n,
-            deliveries=(messages.Delivery(dealer=199, entry=entry, path=(digest,) * 8),) * n,
+            dealings=(messages.Dealing(index=9999, root=digest, commitment=digest, signature=signature),) * n,
+            listing=listing,
+            deliveries=(messages.Delivery(dealer=9999, entry=entry, path=path),) * n,
         ),
         messages.AgreeRequest(survivors=(199,) * n),
         messages.UnmaskRequest(agreed=(messages.Agree(index=199, signature=signature),) * n),
@@ -124,5 +139,5 @@ def test_every_secret_byte_comes_from_the_operating_system() -> None:
     for name, text in code.items():
         assert not re.search(r"import random|np\.random|import secrets|uuid|\.generate\(|default_rng", text), name
     draws = {name: text.count("os.urandom(") for name, text in code.items() if "os.urandom(" in text}
-    # a_u, c_u, b_u; a new identity; a throw-away key that only tests a point; coefficients.
-    assert draws == {"client.py": 3, "identity.py": 1, "keys.py": 1, "shamir.py": 1}
+    # a_u, b_u and two keys for shares; a draw's nonce; a new identity; a key that only tests a point; coefficients.
+    assert draws == {"client.py": 4, "draw.py": 1, "identity.py": 1, "keys.py": 1, "shamir.py": 1}

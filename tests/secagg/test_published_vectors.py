@@ -52,10 +52,10 @@ def test_hkdf_rfc_5869(case: dict[str, str]) -> None:
     """Our keys are the first 32 bytes of the output keying material."""
     secret, salt, info = (bytes.fromhex(case[name]) for name in ("IKM", "salt", "info"))
     expected = bytes.fromhex(case["OKM"])[:32]
-    assert keys._derive(secret, salt or None, info) == expected
-    assert keys._derive(flip(secret), salt or None, info) != expected
-    assert keys._derive(secret, salt + b"1", info) != expected
-    assert keys._derive(secret, salt or None, info + b"1") != expected
+    assert keys.derive(secret, salt or None, info) == expected
+    assert keys.derive(flip(secret), salt or None, info) != expected
+    assert keys.derive(secret, salt + b"1", info) != expected
+    assert keys.derive(secret, salt or None, info + b"1") != expected
 
 
 def test_ed25519_rfc_8032() -> None:
