@@ -53,6 +53,22 @@ def test_packing_across_tiles(bits: int, count: int) -> None:
     assert packing.has_clean_padding(memoryview(out.tobytes()), count, bits)
 
 
+@pytest.mark.parametrize("bits", range(1, 65))
+@pytest.mark.parametrize("count", [64, 65, 127, 128, 192, 200])
+def test_packing_in_place_writes_what_packing_apart_writes(bits: int, count: int) -> None:
+    """With room behind the words no copy is made: the same bytes, at most 8 spoilt. Control: the room is written to."""
+    words = np.random.default_rng(bits).integers(0, 2**63, count, dtype=np.uint64).astype(packing.word_type(bits))
+    exact = np.empty(packing.packed_size(count, bits), dtype=np.uint8)
+    packing.pack_into(words, bits, exact)
+    room = np.full(len(exact) + 40, 0x5A, dtype=np.uint8)
+    packing.pack_into(words, bits, room)
+    assert np.array_equal(room[: len(exact)], exact)
+    assert (room[len(exact) + 8 :] == 0x5A).all()
+    assert np.array_equal(packing.unpack(room.data, count, bits), packing.unpack(exact.data, count, bits))
+    if bits == 24:
+        assert (room[len(exact) :] != 0x5A).any() == (count % 64 == 0)
+
+
 def test_loose_padding_is_seen() -> None:
     packed = _pack([1, 2, 3], 7)  # 21 bits, 3 spare
     assert packing.has_clean_padding(memoryview(packed), 3, 7)
