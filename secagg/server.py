@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedsec.errors import CohortError, ConfigError, LocalProtocolError, RemoteProtocolError
-from fedsec.keystream import KeyStream
 from secagg import keys, labels, masking, messages, shamir, transcript, tree
 from secagg.config import RoundConfig, SessionConfig
 from secagg.dealing import entry_hash
@@ -28,6 +27,7 @@ from secagg.messages import CIPHERTEXT_BYTES, Advertise, Agree, Mask, Share, Unm
 from secagg.opening import Opening
 from secagg.packing import has_clean_padding, packed_size, word_type
 from secagg.states import ORDER, SERVER_TRANSITIONS, STEP_OF, Step
+from secagg.unmasking import IN_PROCESS, Unmasker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +52,15 @@ class Server:
         identity: the server's, whose public key the roster has.
         roster: as the clients pinned it.
         session: for this roster.
+        unmasker: holds the sum and takes the masks off it.
 
     Raises:
         ConfigError: identity, roster and session do not belong together.
     """
 
-    def __init__(self, *, identity: Identity, roster: Roster, session: SessionConfig) -> None:
+    def __init__(
+        self, *, identity: Identity, roster: Roster, session: SessionConfig, unmasker: Unmasker = IN_PROCESS
+    ) -> None:
         if identity.public_key != roster.server:
             raise ConfigError("the roster names another server")
         if session.roster_digest != roster.digest or session.clients != len(roster.members):
@@ -65,6 +68,7 @@ class Server:
         self._identity = identity
         self._roster = roster
         self._session = session
+        self._unmasker = unmasker
         self._kid = session.kid
         self._step = Step.NEW
         self._asked: tuple[int, ...] = ()
@@ -196,7 +200,7 @@ class Server:
         self._dropped_at[self._step.value] = lost
         try:
             requests = close()
-        except (CohortError, RemoteProtocolError):
+        except BaseException:  # even a Ctrl-C: what was begun on the sum must not be begun again
             self._step = Step.FAILED
             self._sum = self._sum[:0].copy()
             self._revealed = {}
@@ -320,7 +324,7 @@ class Server:
         dealings = tuple(self._dealings[index] for index in dealers)
         self._sid = config.sid
         self._t2 = transcript.t2(self._sid, self._t1, dealings)
-        self._sum = np.zeros(self._session.dimension, dtype=self._sum.dtype)
+        self._sum = self._unmasker.zeros(self._session.dimension, self._sum.dtype)
         positions = {member: position for position, member in enumerate(sorted(self._advertised))}
         requests = {}
         for receiver in dealers:
@@ -396,17 +400,17 @@ class Server:
 
     def _remove_masks(self, self_seeds: dict[int, bytes], mask_seeds: dict[int, bytes]) -> None:
         """Take off every survivor's own mask, and what it shares with each dealer that sent no masked input."""
-        add: list[KeyStream] = []
-        subtract = [KeyStream(keys.self_key(seed, self._t2)) for seed in self_seeds.values()]
+        add: list[bytes] = []
+        subtract = [keys.self_key(seed, self._t2) for seed in self_seeds.values()]
         for dropped, seed in mask_seeds.items():
             private = keys.mask_private_key(seed)
             for survivor in self._survivors:
                 secret = keys.agree(private, self._advertised[survivor].mask_key)
                 assert secret is not None  # checked when it was advertised
-                stream = KeyStream(keys.pair_key(secret, self._t2, survivor, dropped))
+                key = keys.pair_key(secret, self._t2, survivor, dropped)
                 # The survivor added the stream if the other index is higher.
-                (subtract if dropped > survivor else add).append(stream)
-        masking.combine(self._sum, add=add, subtract=subtract)
+                (subtract if dropped > survivor else add).append(key)
+        self._unmasker.combine(self._sum, add=add, subtract=subtract)
 
 
 def _refuse(sender: int, rule: str, message: str) -> None:
