@@ -46,9 +46,11 @@ class KeyStream:
 
     def read_into(self, buffer: memoryview) -> None:
         """Fill ``buffer`` (writable, bytes, contiguous) with the next ``len(buffer)`` bytes of the stream."""
-        for start in range(0, len(buffer), TILE_BYTES):
-            tile = buffer[start : start + TILE_BYTES]
-            self._encryptor.update_into(_ZEROS[: len(tile)], tile)  # counts on from the call before
+        if len(buffer) > TILE_BYTES:
+            for start in range(0, len(buffer), TILE_BYTES):
+                self.read_into(buffer[start : start + TILE_BYTES])
+        else:
+            self._encryptor.update_into(_ZEROS[: len(buffer)], buffer)  # goes on where the last call ended
 
     def words(self, count: int, dtype: type[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
         """The next ``count`` little-endian words of ``dtype`` (uint8 to uint64), shape ``(count,)``."""

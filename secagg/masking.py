@@ -95,10 +95,10 @@ def _combine_tile(
     buffer = pad.data.cast("B")
     for stream in add:
         stream.read_into(buffer)
-        np.add(words, pad, out=words)
+        np.add(words, pad, words)
     for stream in subtract:
         stream.read_into(buffer)
-        np.subtract(words, pad, out=words)
+        np.subtract(words, pad, words)
 
 
 def _tile(count: int, dtype: np.dtype[np.unsignedinteger]) -> int:
