@@ -56,12 +56,12 @@ def unpack(data: memoryview, count: int, bits: int) -> NDArray[np.unsignedintege
     source = np.frombuffer(data, dtype=np.uint8)
     out = np.empty(count, dtype=word_type(bits))
     for start in range(0, body, _TILE):
-        part = out[start : min(start + _TILE, body)]
-        part[:] = _unpack(source[start * bits // 8 :], len(part), layout)
+        _unpack(source[start * bits // 8 :], layout, out[start : min(start + _TILE, body)])
     if body < count:
         last = source[body * bits // 8 :][: packed_size(count - body, bits)]
         room = np.concatenate([_padded(last, bits * GROUP // 8), np.zeros(2 * _LANE, dtype=np.uint8)])
-        rest = _unpack(room, -(-(count - body) // GROUP) * GROUP, layout)
+        rest = _padded(out[body:], GROUP)
+        _unpack(room, layout, rest)
         out[body:] = rest[: count - body]
     return out
 
@@ -131,7 +131,7 @@ def _pack(words: NDArray[np.unsignedinteger], layout: _Layout, out: NDArray[np.u
         # numpy copies a vector from front to back, so what reaches into the next record is written over by it.
         layout.column(out, 0, records)[:] = fields
         return
-    columns = (fields & _ones(width)).reshape(records, layout.fields)
+    columns = (fields if layout.folded == 2 else fields & _ones(width)).reshape(records, layout.fields)
     for lane in reversed(range(-(-layout.size // _LANE))):  # the last one reaches into the next record's first
         places = [(place, place * width - 64 * lane) for place in range(layout.fields)]
         parts = [_shifted(columns[:, place], by) for place, by in places if -width < by < 64]
@@ -140,25 +140,26 @@ def _pack(words: NDArray[np.unsignedinteger], layout: _Layout, out: NDArray[np.u
         layout.column(out, _LANE * lane, records)[:] = parts[0]
 
 
-def _unpack(data: NDArray[np.uint8], count: int, layout: _Layout) -> NDArray[np.unsignedinteger]:
-    """The first ``count`` words, which are whole records, in ``data``, which goes on for two lanes behind them."""
-    records, width = count // (layout.folded * layout.fields), layout.width
+def _unpack(data: NDArray[np.uint8], layout: _Layout, out: NDArray[np.unsignedinteger]) -> None:
+    """Fill ``out`` with words from the front of ``data``: whole records, behind which it goes on for two lanes."""
+    records, width = len(out) // (layout.folded * layout.fields), layout.width
+    fields = out.view(layout.dtype)
     if layout.fields == 1:
-        fields = layout.column(data, 0, records) & layout.dtype.type((1 << width) - 1)
+        np.bitwise_and(layout.column(data, 0, records), layout.dtype.type((1 << width) - 1), out=fields)
     else:
-        columns = np.empty((records, layout.fields), dtype=layout.dtype)
+        columns = fields.reshape(records, layout.fields)
         for place in range(layout.fields):
             byte, shift = divmod(place * width, 8)
             columns[:, place] = _shifted(layout.column(data, byte, records), -shift)
             if shift + width > 64:
                 columns[:, place] |= _shifted(layout.column(data, byte + _LANE, records), 64 - shift)
-        fields = columns.reshape(-1)
         fields &= _ones(width)
-    return _unfold(fields, layout.bits) if layout.folded == 2 else fields
+    if layout.folded == 2:
+        _unfold(fields, layout.bits)
 
 
 def _fold(words: NDArray[np.unsignedinteger], bits: int) -> NDArray[np.unsignedinteger]:
-    """Two words, of which the first is the low half of 64 bits, as one field of ``2 * bits``."""
+    """Two words, of which the first is the low half of 64 bits, as one field of ``2 * bits``, the bits above it 0."""
     pairs = words.view("<u8")
     fields = pairs & _ones(bits)
     upper = pairs >> np.uint64(32 - bits)
@@ -167,12 +168,12 @@ def _fold(words: NDArray[np.unsignedinteger], bits: int) -> NDArray[np.unsignedi
     return fields
 
 
-def _unfold(fields: NDArray[np.unsignedinteger], bits: int) -> NDArray[np.unsignedinteger]:
+def _unfold(fields: NDArray[np.unsignedinteger], bits: int) -> None:
+    """In place, the two words of each field as the halves of its 64 bits."""
     upper = fields << np.uint64(32 - bits)
     upper &= _ones(bits) << np.uint64(32)
     fields &= _ones(bits)
     fields |= upper
-    return fields.view("<u4")
 
 
 def _shifted(values: NDArray[np.unsignedinteger], by: int) -> NDArray[np.unsignedinteger]:
