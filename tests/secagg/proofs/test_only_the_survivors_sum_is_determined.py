@@ -68,9 +68,7 @@ def _incidence(rows: dict[int, dict[Stream, int]]) -> tuple[tuple[Stream, ...], 
 
 def _expected(round_: Round) -> dict[int, dict[Stream, int]]:
     """Own streams and those with higher indices added, those with lower indices subtracted."""
-    return {
-        u: {**dict.fromkeys(round_.added(u), 1), **dict.fromkeys(round_.subtracted(u), -1)} for u in round_.members
-    }
+    return {u: {**dict.fromkeys(round_.added(u), 1), **dict.fromkeys(round_.subtracted(u), -1)} for u in round_.members}
 
 
 def _whole(members: tuple[int, ...]) -> Round:
