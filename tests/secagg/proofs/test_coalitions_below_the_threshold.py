@@ -198,7 +198,7 @@ def test_real_clients_give_both_secrets_iff_2t_is_at_most_n_plus_c(n: int, t: in
 
 
 def test_control_clients_that_can_be_rolled_back_give_both() -> None:
-    """Counting assumes that a client answers once. Restored from a snapshot all answer twice, and 2t > n + c is void."""
+    """Counting assumes that clients answer once. Restored from a snapshot all answer twice: 2t > n + c is void."""
     coalition = _Coalition(n=5, t=4, corrupt=())
     clients = coalition.federation.clients
     snapshots = [vars(client) | {"_answered": dict(client._answered)} for client in clients]
