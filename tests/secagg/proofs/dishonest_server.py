@@ -1,9 +1,10 @@
 """All that a dishonest server can say to one client, from parts that are known to it.
 
-Every request that some honest server could send, for every choice of U1, U2, model and traitor's behaviour, is made by
-the production server out of production clients' messages. Deviations are made of these: lists with members left out or
-taken from other requests, fields of one request in another, requests of another step, session or transcript, signatures
-on other lists. The fields of messages are named in this module and nowhere else.
+Every request that some honest server could send, for every choice of U1, U2 and model and for a traitor with two sets
+of keys and two dealings, is made by the production server out of production clients' messages. Deviations are made of
+these: lists with members left out or taken from other requests, fields of one request in another, requests of another
+step, session or transcript, signatures on other lists, and configurations of elsewhere that the server signs for here.
+What a message consists of is known to this module and to no other of the search.
 
 Randomness is fixed for each party and call, so that a client can be made again in the state that a path leads to.
 """
@@ -21,7 +22,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from secagg import Client, RoundConfig, Server, messages
+from secagg import Client, RoundConfig, Server, messages, transcript
 from secagg.states import Call
 from tests.secagg.helpers import POLICY, Federation, change, decode
 
@@ -97,8 +98,8 @@ class DishonestServer:
         self._others = tuple(range(1, n - 1))
         self._traitor = n - 1
         self._models = models
-        later = Federation(n=5).run(until="unmask")
-        self._proof = decode(later.requests[0], messages.UnmaskRequest)
+        self._elsewhere = Federation(n=5).run(until="unmask")  # another roster; its messages are templates for others
+        self._proof = decode(self._elsewhere.requests[0], messages.UnmaskRequest)
         self._list = decode(Federation(n=5).run(until="agree").requests[0], messages.AgreeRequest)
         self.branches: dict[Request, Branch] = {}  # by the request that it makes an honest server send to the victim
         for session in range(2):
@@ -167,6 +168,9 @@ class DishonestServer:
         honest = [decode(request, KINDS[name]) for request in self._honest(name, answered)] if name in KINDS else []
         yield from (_encode(spliced) for spliced in _splices(honest[:3]))
         match name:
+            case Call.ADVERTISE:
+                encoded = self._elsewhere.session.encode()
+                yield self._signed(honest[0], "session", encoded, transcript.session(encoded))
             case Call.SHARE:
                 foreign = self._honest(name, {Call.ADVERTISE: self._opening(1 - branch.session)})
                 others = [decode(request, KINDS[name]) for request in foreign]
@@ -174,6 +178,9 @@ class DishonestServer:
                 for entries in _recombined([m.entries for m in (*honest, *others)], key=lambda entry: entry.index):
                     yield change(honest[0], entries=entries)
             case Call.ACCEPT:
+                here, there = (self._sessions[session].session.kid for session in (branch.session, 1 - branch.session))
+                encoded = RoundConfig(kid=there, model_digest=bytes(32), optimiser=b"").encode()
+                yield self._signed(honest[0], "round_config", encoded, transcript.round_config(here, encoded))
                 elsewhere = self._another_first_list(branch)
                 second = self._second(elsewhere)
                 others = [decode(self._mask_request(elsewhere, u2, model), KINDS[name]) for u2, model in second]
@@ -210,6 +217,11 @@ class DishonestServer:
             choices[1].append(self._agree(first, replace(branch, model=1 - branch.model), survivors))
         for chosen in product(*choices):
             yield change(self._proof, agreed=tuple(agree for agree in chosen if agree is not None))
+
+    def _signed(self, request: Any, name: str, encoded: bytes, statement: tuple[bytes, ...]) -> Request:
+        """``request`` with ``encoded`` in field ``name``, which the server signs, lying."""
+        signature = self._sessions[0].server_identity.sign(*statement)
+        return change(request, **{name: encoded, "signature": signature})
 
     def _branch(self, answered: dict[Call, Request]) -> Branch:
         """Where ``answered`` leads to; a whole cohort where it is open."""

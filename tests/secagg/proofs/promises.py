@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fedsec.errors import LocalProtocolError, RemoteProtocolError
-from secagg import Client, State, messages
+from secagg import Client, State, labels, messages
+from secagg.encoding import digest
 from secagg.states import Call
 from tests.secagg.memory import round_secrets
 from tests.secagg.proofs.dishonest_server import kind_of, received_shares
@@ -116,6 +117,15 @@ class RepeatsItself(Client):
         if (call, request) not in replies:
             replies[call, request] = super()._answer(call, request, respond)
         return replies[call, request]
+
+
+class ShrugsOff(Client):
+    """Passes over a second, different request for a step, and can be asked the next one."""
+
+    def _answer(self, call: Call, request: bytes, respond: Any) -> Any:
+        if call in self._answered and self._answered[call].request != digest(labels.MESSAGE, request):
+            raise LocalProtocolError("was answered before")
+        return super()._answer(call, request, respond)
 
 
 class RollsBack(Client):
