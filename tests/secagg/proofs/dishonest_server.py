@@ -92,7 +92,7 @@ class DishonestServer:
         corrupt = (n - 1) // 3
         self.threshold = (n + corrupt) // 2 + 1
         changes = {"corrupt": corrupt, "threshold": self.threshold, "dimension": 2, "key_exchange": "x25519"}
-        policy = replace(POLICY, min_clients=n, min_corrupt=0)
+        policy = replace(POLICY, min_clients=n, min_corrupt=0, key_exchanges=frozenset({"x25519"}))
         self._sessions = [Federation(n=n, changes=changes | {"round": r}, policy=policy) for r in (0, 1)]
         self.inputs = [self._sessions[0].inputs[VICTIM], self._sessions[0].inputs[1]]
         self._others = tuple(range(1, n - 1))
@@ -177,6 +177,7 @@ class DishonestServer:
                 yield from (_encode(spliced) for spliced in _splices([honest[-1], others[-1]]))
                 for entries in _recombined([m.entries for m in (*honest, *others)], key=lambda entry: entry.index):
                     yield change(honest[0], entries=entries)
+                    yield change(honest[0], entries=entries, listing=self._listing_of_members(branch, entries))
             case Call.ACCEPT:
                 here, there = (self._sessions[session].session.kid for session in (branch.session, 1 - branch.session))
                 encoded = RoundConfig(kid=there, model_digest=bytes(32), optimiser=b"").encode()
@@ -188,9 +189,11 @@ class DishonestServer:
                 for message in (honest[0], honest[-1]):  # of the models
                     pairs = [_pairs(m) for m in (*honest, *others)]
                     for chosen in _recombined(pairs, key=lambda pair: pair[0].index):
+                        dealings = tuple(dealing for dealing, _ in chosen)
                         yield change(
                             message,
-                            dealings=tuple(dealing for dealing, _ in chosen),
+                            dealings=dealings,
+                            listing=self._listing_of_dealers(branch, dealings),
                             deliveries=tuple(delivery for _, delivery in chosen if delivery is not None),
                         )
             case Call.AGREE:
@@ -222,6 +225,22 @@ class DishonestServer:
         """``request`` with ``encoded`` in field ``name``, which the server signs, lying."""
         signature = self._sessions[0].server_identity.sign(*statement)
         return change(request, **{name: encoded, "signature": signature})
+
+    def _listing_of_members(self, branch: Branch, entries: Iterable[Any]) -> messages.Listing:
+        root, _ = transcript.members_root(entries, self._traitor + 1)
+        return self._listing(transcript.members(self._sessions[branch.session].session.kid, root), root)
+
+    def _listing_of_dealers(self, branch: Branch, dealings: Iterable[Any]) -> messages.Listing:
+        kid = self._sessions[branch.session].session.kid
+        first = self._requests(replace(branch, u2=(), model=0))[VICTIM]
+        t1 = transcript.t1(kid, decode(first, messages.ShareRequest).listing.root)
+        root, _ = transcript.dealers_root(dealings, self._traitor + 1)
+        return self._listing(transcript.dealers(kid, t1, root), root)
+
+    def _listing(self, statement: tuple[bytes, ...], root: bytes) -> messages.Listing:
+        """What the server signs of a list that it made up, so that the lie is all of one piece."""
+        signature = self._sessions[0].server_identity.sign(*statement)
+        return messages.Listing(root=root, signature=signature, paths=())
 
     def _branch(self, answered: dict[Call, Request]) -> Branch:
         """Where ``answered`` leads to; a whole cohort where it is open."""

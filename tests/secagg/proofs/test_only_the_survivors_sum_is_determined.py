@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 import secagg.client
-import secagg.server
+import secagg.unmasking
 from secagg import masking
 from tests.secagg.helpers import POLICY, Federation
 from tests.secagg.proofs.linear import Integers, left_kernels
@@ -171,7 +171,7 @@ def test_the_server_removes_what_the_model_says_that_it_knows(
         opened.append(key)
         return Injected(units(key))
 
-    monkeypatch.setattr(secagg.server, "KeyStream", open_stream)
+    monkeypatch.setattr(secagg.unmasking, "KeyStream", open_stream)
     federation.close("unmask")
     assert np.array_equal(federation.opened().total, federation.plain_sum(survivors))
     round_ = Round(members=(0, 1, 2, 3, 4, 5), survivors=frozenset(survivors))
