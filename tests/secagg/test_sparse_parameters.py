@@ -149,7 +149,7 @@ CHECKS: dict[str, Callable[[Any], None]] = {
 MUTANTS = {
     "connected-at-k-absent": ("connected", "if degree > absent:", "if degree >= absent:"),
     "one-pair-of-gaps-less": ("connected", "(clients - degree - 1)", "(clients - degree - 2)"),
-    "half-the-security": ("connected", "return split < Fraction(1, 1 << (SECURITY_BITS + 1))", "return split < Fraction(1, 1 << SECURITY_BITS)"),
+    "half-the-security": ("connected", "< Fraction(1, 1 << (SECURITY_BITS + 1))", "< Fraction(1, 1 << SECURITY_BITS)"),
     "connected-at-equality": ("connected", "return split < ", "return split <= "),
     "one-absent-less": ("connected", "perm(absent, degree)", "perm(absent - 1, degree)"),
     "not-for-every-pair": ("connected", "Fraction(clients * ", "Fraction("),
@@ -160,7 +160,7 @@ MUTANTS = {
     "t1-at-equality": ("exposed", "if tail >= bound:", "if tail > bound:"),
     "opens-with-one-less": ("opens", "for hit in range(threshold))", "for hit in range(threshold - 1))"),
     "opens-with-one-more": ("opens", "for hit in range(threshold))", "for hit in range(threshold + 1))"),
-    "opens-if-one-less-drops": ("opens", "survivors = clients - dropped", "survivors = min(clients, clients - dropped + 1)"),
+    "opens-if-one-less-drops": ("opens", "= clients - dropped", "= min(clients, clients - dropped + 1)"),
     "opens-for-one-client": ("opens", "clients << CORRECTNESS_BITS", "1 << CORRECTNESS_BITS"),
     "opens-below-equality": ("opens", ") <= Fraction(1, clients", ") < Fraction(1, clients"),
     "threshold-one-less": ("published", "else exposed + 1", "else exposed"),
