@@ -1,11 +1,11 @@
-"""``python -m benchmarks [secagg|dp|run …]``: measure and print tables; timings decide no test."""
+"""``python -m benchmarks [secagg|sparse|dp|run …]``: measure and print tables; timings decide no test."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
 
-SCENARIOS = ("secagg", "dp", "run")
+SCENARIOS = ("secagg", "sparse", "dp", "run")
 
 
 def main() -> None:
