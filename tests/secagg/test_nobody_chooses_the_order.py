@@ -19,7 +19,7 @@ import pytest
 
 from fedsec.errors import ConfigError, LocalProtocolError, RemoteProtocolError
 from fedsec.exclusive import Exclusive
-from secagg import Identity, draw
+from secagg import Identity, Roster, draw
 from secagg.config import SEMI_HONEST
 from secagg.draw import Commit, Drawer, Drawn, DrawServer, DrawState, Reveal, RevealRequest
 from secagg.encoding import number
@@ -120,6 +120,26 @@ def test_nothing_of_a_nonce_is_out_before_all_have_committed() -> None:
     for index in range(1, N):
         server.receive_commit(index, drawer(index).commit())
     server.list_commitments()
+
+
+def finish_under(roster: Roster) -> tuple[bytes, bytes]:
+    """The honest member's commitment and the seed, with the same nonces under any roster of the same members."""
+    member = Drawer(index=HONEST, identity=FEDERATION.identities[HONEST], roster=roster)
+    member._nonce = nonces()[HONEST]
+    own = decode(member.commit(), Commit).commitment
+    commitments = [draw._commitment(roster.digest, i, nonce) for i, nonce in enumerate(nonces())]
+    assert own == commitments[HONEST]
+    member.reveal(listed(*commitments, digest=roster.digest))
+    return own, member.finish(draw.encode(Drawn(nonces=tuple(nonces()))))
+
+
+def test_commitments_and_seed_are_of_one_roster() -> None:
+    """What was drawn with some members says nothing for others, even if they repeat every nonce."""
+    other = Roster(server=SERVER.public_key, members=(*ROSTER.members[:-1], (N - 1, Identity.generate().public_key)))
+    first, second = finish_under(ROSTER), finish_under(other)
+    assert first[0] != second[0]
+    assert first[1] != second[1]
+    assert first == finish_under(ROSTER)  # control: it is the roster that makes the difference
 
 
 LISTS: dict[str, tuple[str, Callable[[list[bytes]], bytes]]] = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 from collections import Counter
 from itertools import combinations
 from math import factorial
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from secagg import graph as production
 from secagg.graph import Complete, Graph, Harary, neighbourhood, permutation
@@ -136,6 +138,33 @@ def test_the_order_depends_on_seed_and_number_alone() -> None:
     other = permutation(seed(1), 51)
     assert other[:50] != first
     assert tuple(index for index in other if index != 50) != first  # not one order with somebody added
+
+
+def written_out(order_seed: bytes, clients: int, label: bytes = b"fedsec/v1/key/permutation") -> tuple[int, ...]:
+    """The order from its definition, of nothing but HMAC and AES."""
+
+    def field(part: bytes) -> bytes:
+        return len(part).to_bytes(8, "big") + part
+
+    extracted = hmac.digest(bytes(32), order_seed, "sha256")
+    key = hmac.digest(extracted, field(label) + field(clients.to_bytes(8, "big")) + b"\x01", "sha256")
+    stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
+    order = list(range(clients))
+    for last in reversed(range(1, clients)):
+        word = 2**64
+        while word >= 2**64 - 2**64 % (last + 1):
+            word = int.from_bytes(stream.update(bytes(8)), "little")
+        other = word % (last + 1)
+        order[last], order[other] = order[other], order[last]
+    return tuple(order)
+
+
+@pytest.mark.parametrize("clients", [1, 2, 5, 20, 1_000])
+def test_the_order_is_the_one_written_out(clients: int) -> None:
+    for number in range(5):
+        assert permutation(seed(number), clients) == written_out(seed(number), clients)
+    if clients >= 20:
+        assert permutation(seed(1), clients) != written_out(seed(1), clients, label=b"fedsec/v1/key/self")  # control
 
 
 def test_degrees_share_one_order() -> None:
