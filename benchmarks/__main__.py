@@ -1,4 +1,4 @@
-"""``python -m benchmarks [secagg|dp|run …]``: measure and print tables; timings decide no test.
+"""``python -m benchmarks [secagg|sparse|dp|run …]``: measure and print tables; timings decide no test.
 
 ``secagg.rates``, ``secagg.steps`` and ``secagg.rounds`` name a part of ``secagg``.
 """
@@ -10,7 +10,7 @@ from importlib import import_module
 
 from benchmarks.secagg import PARTS
 
-SCENARIOS = ("secagg", "dp", "run")
+SCENARIOS = ("secagg", "sparse", "dp", "run")
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -183,7 +183,7 @@ class Server:
 
         Raises:
             LocalProtocolError: nothing to close; ``round_config`` missing, superfluous or of another session.
-            CohortError: too few are left; the session has failed and its data are dropped.
+            CohortError: too few are left, of all or around one; the session has failed and its data are dropped.
             RemoteProtocolError: rule "dealing" (``peer`` dealt shares of a wrong seed) or "range" (``peer`` is
                 ``None``: the sum is impossible, and who spoilt it cannot be seen); the session has failed.
         """
@@ -239,6 +239,23 @@ class Server:
                 remedy="Run the round again with the banks that are reachable, or raise the number of banks.",
             )
         return answered
+
+    def _need_near(self, owners: Iterable[int], present: tuple[int, ...]) -> None:
+        """That t of those ``present`` are in the neighbourhood of each of ``owners``.
+
+        With fewer its seeds can never be rebuilt, so the round is lost, and nobody need reveal anything for it.
+        """
+        alive, needed = set(present), self._session.threshold
+        for owner in owners:
+            near = len(alive.intersection(self._session.neighbourhood(owner)))
+            if near < needed:
+                raise CohortError(
+                    f"{near} banks are left around bank {owner} at step {self._step.value!r}, {needed} are needed",
+                    survivors=near,
+                    needed=needed,
+                    step=self._step.value,
+                    remedy="Run the round again with the banks that are reachable, or raise the number of neighbours.",
+                )
 
     def _check_signature(self, index: int, signature: bytes, statement: transcript.Statement) -> None:
         if not verify(self._roster.public_key(index), signature, *statement):
@@ -330,6 +347,7 @@ class Server:
 
     def _close_advertise(self) -> dict[int, bytes]:
         members = self._need(self._session.min_survivors)
+        self._need_near(members, members)
         root, paths = transcript.members_root(self._advertised.values(), self._session.clients)
         signature = self._identity.sign(*transcript.members(self._kid, root))
         self._t1 = transcript.t1(self._kid, root)
@@ -345,6 +363,7 @@ class Server:
     def _close_share(self, config: RoundConfig | None) -> dict[int, bytes]:
         assert config is not None
         dealers = self._need(self._session.min_survivors)
+        self._need_near(dealers, dealers)
         encoded = config.encode()
         signature = self._identity.sign(*transcript.round_config(self._kid, encoded))
         root, paths = transcript.dealers_root(self._dealings.values(), self._session.clients)
@@ -395,11 +414,13 @@ class Server:
 
     def _close_mask(self) -> dict[int, bytes]:
         self._survivors = self._need(self._session.min_survivors)
+        self._need_near(self._entries, self._survivors)
         request = messages.encode(messages.AgreeRequest(survivors=self._survivors))
         return dict.fromkeys(self._survivors, request)
 
     def _close_agree(self) -> dict[int, bytes]:
         signers = self._need(self._session.threshold)
+        self._need_near(self._entries, signers)
         agreed = tuple(self._agreed[index] for index in signers)
         statement = transcript.agreement(self._sid, self._t2, self._survivors)
         self._agreement = messages.Agreement(

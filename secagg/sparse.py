@@ -30,8 +30,10 @@ def parameters(clients: int, *, corrupt: int, dropped: int, semi_malicious: bool
     no sparse graph against any but a semi-honest server.
 
     Raises:
-        ConfigError: no degree below n serves.
+        ConfigError: no degree below n serves, or c and n - m are not numbers of clients.
     """
+    if min(corrupt, dropped) < 0 or max(corrupt, dropped) > clients:
+        raise ConfigError(f"{corrupt} corrupt and {dropped} dropped are not out of {clients} clients")
     for degree in range(2, clients, 2):
         if not is_connected(clients, degree=degree, absent=corrupt + dropped):
             continue
