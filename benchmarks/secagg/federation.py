@@ -28,6 +28,7 @@ from secagg import (
     default_corrupt,
     threshold,
 )
+from secagg.config import HYBRID
 from secagg.states import Call
 from secagg.unmasking import IN_PROCESS, Unmasker
 
@@ -35,7 +36,6 @@ STEPS = ("advertise", "share", "accept", "mask", "agree", "unmask")
 SATURATION = 2**15 - 1  # 16 bits a value
 NOISE_BOUND = 2**13
 RING_BITS = 24  # for up to 100 clients 23 would do: a whole number of bytes packs in a third of the time
-KEY_EXCHANGE = "x25519"
 T = TypeVar("T")
 
 
@@ -54,7 +54,7 @@ class Federation:
         clients: int,
         dimension: int,
         bits: int = RING_BITS,
-        key_exchange: str = KEY_EXCHANGE,
+        key_exchange: str = HYBRID,
         unmasker: Unmasker = IN_PROCESS,
     ) -> None:
         identities = [Identity.generate() for _ in range(clients)]
@@ -88,6 +88,7 @@ class Federation:
             modes=frozenset({"local"}),
             max_corrupt=corrupt,
             min_noise_multiplier=0.0,
+            key_exchanges=frozenset({key_exchange}),
         )
         self.server = Server(identity=server, roster=roster, session=self.session, unmasker=unmasker)
         self.clients = [Client(index=i, identity=who, roster=roster, policy=policy) for i, who in enumerate(identities)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 
 from benchmarks.secagg.federation import STEPS, Federation
+from secagg.config import CLASSICAL, HYBRID
 
-KEY_EXCHANGES = ("x25519",)
+KEY_EXCHANGES = (CLASSICAL, HYBRID)
 COHORTS = ((10, 0), (10, 3), (100, 0), (100, 30))
 DIMENSION = 1_000
 SMALL_STEPS = ("advertise", "share", "accept", "agree", "unmask")  # a client's without the vector
