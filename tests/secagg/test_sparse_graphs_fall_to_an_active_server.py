@@ -137,18 +137,18 @@ def test_dropouts_that_are_chosen_by_the_order_split_the_sum() -> None:
     graph = Harary(degree=degree, seed=os.urandom(32))
     order, half = permutation(graph.seed, CLIENTS), degree // 2
     corrupt = set(random.Random(1).sample(range(CLIENTS), CORRUPT))
-    # Two runs of k/2 places, each with a traitor, and 16 or more honest banks between them.
+    # Two runs of k/2 places, each with a traitor, and t or more honest banks between them.
     runs = [set(order[place : place + half]) for place in range(CLIENTS - half)]
     helped = [place for place, run in enumerate(runs) if run & corrupt]
     first = helped[0]
-    second = next(place for place in helped if len(set(order[first + half : place]) - corrupt) > half)
+    second = next(place for place in helped if len(set(order[first + half : place]) - corrupt) >= threshold)
     dropped = (runs[first] | runs[second]) - corrupt
     assert len(dropped) <= degree - 2 <= DROPPED
     sizes = parts(graph, CLIENTS, dropped | corrupt)
     assert len(sizes) == 2
-    assert half < sizes[0] < 100
-    # Whoever is left sees t of its neighbourhood alive, so no honest bank refuses and every seed can be rebuilt.
-    for bank in set(range(CLIENTS)) - dropped:
+    assert threshold <= sizes[0] < 100
+    # Every honest bank left sees t of its neighbourhood alive, so none refuses and every seed can be rebuilt.
+    for bank in set(range(CLIENTS)) - dropped - corrupt:
         assert len(set(neighbourhood(graph, CLIENTS, bank)) - dropped) >= threshold
 
 
