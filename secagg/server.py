@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedsec.errors import CohortError, ConfigError, LocalProtocolError, RemoteProtocolError
-from fedsec.keystream import KeyStream
 from secagg import keys, labels, masking, messages, shamir, transcript, tree
 from secagg.config import RoundConfig, SessionConfig
 from secagg.dealing import entries_root
@@ -32,6 +31,7 @@ from secagg.messages import CIPHERTEXT_BYTES, KEM_CIPHERTEXT_BYTES, Advertise, A
 from secagg.opening import Opening
 from secagg.packing import has_clean_padding, packed_size, word_type
 from secagg.states import ORDER, SERVER_TRANSITIONS, STEP_OF, Step
+from secagg.unmasking import IN_PROCESS, Unmasker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +56,15 @@ class Server:
         identity: the server's, whose public key the roster has.
         roster: as the clients pinned it.
         session: for this roster.
+        unmasker: holds the sum and takes the masks off it.
 
     Raises:
         ConfigError: identity, roster and session do not belong together.
     """
 
-    def __init__(self, *, identity: Identity, roster: Roster, session: SessionConfig) -> None:
+    def __init__(
+        self, *, identity: Identity, roster: Roster, session: SessionConfig, unmasker: Unmasker = IN_PROCESS
+    ) -> None:
         if identity.public_key != roster.server:
             raise ConfigError("the roster names another server")
         if session.roster_digest != roster.digest or session.clients != len(roster.members):
@@ -69,6 +72,7 @@ class Server:
         self._identity = identity
         self._roster = roster
         self._session = session
+        self._unmasker = unmasker
         self._kid = session.kid
         self._step = Step.NEW
         self._asked: tuple[int, ...] = ()
@@ -201,7 +205,7 @@ class Server:
         self._dropped_at[self._step.value] = lost
         try:
             requests = close()
-        except (CohortError, RemoteProtocolError):
+        except BaseException:  # even a Ctrl-C: what was begun on the sum must not be begun again
             self._step = Step.FAILED
             self._sum = self._sum[:0].copy()
             self._revealed = {}
@@ -347,7 +351,7 @@ class Server:
         root_signature = self._identity.sign(*transcript.dealers(self._kid, self._t1, root))
         self._sid = config.sid
         self._t2 = transcript.t2(self._sid, self._t1, root)
-        self._sum = np.zeros(self._session.dimension, dtype=self._sum.dtype)
+        self._sum = self._unmasker.zeros(self._session.dimension, self._sum.dtype)
         present = set(dealers)
         requests = {}
         for receiver in dealers:
@@ -450,13 +454,13 @@ class Server:
 
     def _remove_masks(self, self_seeds: dict[int, bytes], pairs: list[tuple[int, int, bytes]]) -> None:
         """Take off every survivor's own mask, and what it shares with each dealer that sent no masked input."""
-        add: list[KeyStream] = []
-        subtract = [KeyStream(keys.self_key(seed, self._t2)) for seed in self_seeds.values()]
+        add: list[bytes] = []
+        subtract = [keys.self_key(seed, self._t2) for seed in self_seeds.values()]
         for survivor, dropped, secret in pairs:
-            stream = KeyStream(keys.pair_key(secret, self._t2, survivor, dropped))
+            key = keys.pair_key(secret, self._t2, survivor, dropped)
             # The survivor added the stream if the other index is higher.
-            (subtract if dropped > survivor else add).append(stream)
-        masking.combine(self._sum, add=add, subtract=subtract)
+            (subtract if dropped > survivor else add).append(key)
+        self._unmasker.combine(self._sum, add=add, subtract=subtract)
 
 
 def _shape(entry: messages.Entry) -> tuple[int, int, bool]:
