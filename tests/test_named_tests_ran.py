@@ -76,4 +76,4 @@ def test_a_run_of_a_part_is_left_alone(tree: Path, selection: tuple[str, ...]) -
 def test_the_names_are_read_off_this_projects_documents() -> None:
     named = named_tests(ROOT)
     assert len(named) >= 40
-    assert "SECURITY.md" in named["tests/secagg/test_active_server_is_refused.py"]
+    assert "SECURITY.md" in named["tests/secagg/test_everything_is_bound.py"]
