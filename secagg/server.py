@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedsec.errors import CohortError, ConfigError, LocalProtocolError, RemoteProtocolError
-from secagg import keys, labels, masking, messages, shamir, transcript, tree
+from secagg import kem, keys, labels, masking, messages, shamir, transcript, tree
 from secagg.config import RoundConfig, SessionConfig
 from secagg.dealing import entries_root
 from secagg.encoding import digest
@@ -59,7 +59,7 @@ class Server:
         unmasker: holds the sum and takes the masks off it.
 
     Raises:
-        ConfigError: identity, roster and session do not belong together.
+        ConfigError: identity, roster and session do not belong together, or ML-KEM is missing here.
     """
 
     def __init__(
@@ -69,6 +69,8 @@ class Server:
             raise ConfigError("the roster names another server")
         if session.roster_digest != roster.digest or session.clients != len(roster.members):
             raise ConfigError("the session is for another roster")
+        if session.hybrid:
+            kem.check_supported()
         self._identity = identity
         self._roster = roster
         self._session = session
