@@ -20,7 +20,7 @@ _STYLES = {"held": "green", "within the bound": "green", "not protected, as stat
 _HEADINGS = {
     "masked update": "One bank's update",
     "protocol": "The protocol",
-    "opened sum": "The sums that are opened",
+    "opened sum": "Opened sums",
 }
 
 
@@ -81,7 +81,7 @@ def _carry_out(run: Path | None) -> tuple[Setting, list[Result]]:
     torch.set_num_threads(1)  # the models are too small to share
     setting = default_setting() if run is None else run_setting(run)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    results = []
+    results: list[Result] = []
     with Progress(*columns, console=told, transient=True, disable=not told.is_terminal) as bar:
         task = bar.add_task("attacks", total=len(ATTACKS))
         for number, next_attack in enumerate(ATTACKS, start=1):
@@ -94,6 +94,7 @@ def _carry_out(run: Path | None) -> tuple[Setting, list[Result]]:
 
 
 def _show(setting: Setting, results: list[Result], page: Path) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
@@ -104,13 +105,13 @@ def _show(setting: Setting, results: list[Result], page: Path) -> None:
         f"ε = {setting.epsilon:.3f} at δ = {setting.delta:g} for one record".replace("e-0", "e-"),
         soft_wrap=True,
     )
-    table = Table("attack", "unprotected", "fedsec", "verdict", show_lines=False, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=True)
+    for name, ratio in (("attack", 20), ("unprotected", 25), ("fedsec", 36), ("verdict", 13)):
+        table.add_column(name, ratio=ratio)
     last = ""
     for result in results:
         if result.attack.target != last:
             last = result.attack.target
-            if table.row_count:
-                table.add_section()
             table.add_row(Text(_HEADINGS[last], style="bold"), "", "", "")
         table.add_row(
             result.attack.title,

@@ -236,9 +236,7 @@ def _limit(axes: Axes, value: float, label: str) -> None:
                   color=INK, fontsize=9.5)  # fmt: skip
 
 
-def inline_svg(
-    draw: Callable[[Axes], None], name: str, *, left: float = 0.15, size: tuple[float, float] = SIZE
-) -> str:
+def inline_svg(draw: Callable[[Axes], None], name: str, *, left: float = 0.15, size: tuple[float, float] = SIZE) -> str:
     """The picture that ``draw`` makes, as an ``<svg>`` element in the page's own colours and font.
 
     Args:

@@ -128,7 +128,7 @@ class Cohort:
         return call(request)
 
     def refusal(self, step: str, index: int, request: bytes) -> str:
-        """The rule by which bank ``index`` refuses ``request``; "" if it answered, "silence" if it says nothing more."""
+        """The rule by which bank ``index`` refuses ``request``; "" if it answered, "silence" if it is done talking."""
         try:
             self.ask(step, index, request)
         except RemoteProtocolError as error:
@@ -175,7 +175,9 @@ class Cohort:
     def revealed_seed(self, index: int) -> bytes:
         """The seed of bank ``index``'s own mask, from the shares that opening a sum with it gave to the server."""
         place = self.opened().survivors.index(index)
-        answers = (msgspec.msgpack.decode(data, type=messages.Unmask) for (s, _), data in self.sent.items() if s == "unmask")
+        answers = (
+            msgspec.msgpack.decode(data, type=messages.Unmask) for (s, _), data in self.sent.items() if s == "unmask"
+        )
         return rebuilt({answer.index: answer.self_shares[place] for answer in answers})
 
     def opened(self) -> Opened:
@@ -214,9 +216,7 @@ def session(setting: Setting, roster: Roster, *, round: int, **changes: Any) -> 
         "round": round,
         "dimension": setting.dimension,
         "ring_bits": ring_bits_for(n, grid.saturation, grid.noise_bound),
-        "quantiser": QuantiserParameters(
-            scale=grid.scale, saturation=grid.saturation, noise_bound=grid.noise_bound
-        ),
+        "quantiser": QuantiserParameters(scale=grid.scale, saturation=grid.saturation, noise_bound=grid.noise_bound),
         "privacy": PrivacyParameters(
             mode=setting.mode,
             clip=setting.clip,

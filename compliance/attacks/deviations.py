@@ -42,8 +42,8 @@ def both_shares(setting: Setting) -> Findings:
         plain=taken(NaiveCohort(setting).by_both_shares(inputs[VICTIM]), inputs[VICTIM]),
         fedsec=Finding(
             outcome=Outcome.SUCCEEDED if got_both else Outcome.FAILED,
-            evidence=f"{len(splits)} splits of the banks tried: at best {most[0]} shares of one kind with "
-            f"{most[1]} of the other; {needed} of each are needed",
+            evidence=f"{len(splits)} splits of the banks: at best {max(most)} shares of one kind and "
+            f"{min(most)} of the other, of {needed} needed",
             figures={"splits": float(len(splits)), "least_kind": float(min(most)), "needed": float(needed)},
         ),
     )
@@ -84,7 +84,7 @@ def split_view(setting: Setting) -> Findings:
         plain=taken(naive, inputs[VICTIM]),
         fedsec=Finding(
             outcome=Outcome.SUCCEEDED if bool((left == inputs[VICTIM]).all()) else found.outcome,
-            evidence=f"{found.evidence}; its own mask gained and taken off, what is left correlates {fits:.2f}",
+            evidence=f"{found.evidence}; left without its own mask: correlation {fits:.2f}",
             figures=found.figures | {"correlation": fits},
         ),
     )
@@ -111,18 +111,23 @@ def replay(setting: Setting) -> Findings:
     for step in ("share", "mask", "unmask"):
         cohort = Cohort(setting, inputs, parties=parties, round=1).until(step)
         refusals.append(cohort.refusal(step, VICTIM, old.asked[step][VICTIM]))
-    second = {
-        "mask": lambda c: forgeries.other_model(c, VICTIM, b"x" * 32),
-        "agree": lambda c: forgeries.survivors(set(range(c.banks)) - {c.banks - 1}),
-        "unmask": lambda c: forgeries.agreement(c, c.place(1), [c.sent["agree", i] for i in range(c.banks)], range(c.banks)),
-    }
-    for step, forge in second.items():
+    for step in ("mask", "agree", "unmask"):
         cohort = Cohort(setting, inputs, parties=parties, round=1).until(step)
-        forged = forge(cohort)
-        cohort.sent[step, VICTIM] = cohort.ask(step, VICTIM, cohort.asked[step][VICTIM])
+        forged = _another_request(cohort, step)
+        cohort.ask(step, VICTIM, cohort.asked[step][VICTIM])
         refusals.append(cohort.refusal(step, VICTIM, forged))
     naive = NaiveCohort(setting).by_second_answer(inputs[VICTIM])
     return Findings(plain=taken(naive, inputs[VICTIM]), fedsec=_refused(refusals))
+
+
+def _another_request(cohort: Cohort, step: str) -> bytes:
+    """A request for ``step`` that the victim could have been sent instead of the one that it gets."""
+    if step == "mask":
+        return forgeries.other_model(cohort, VICTIM, b"x" * 32)
+    if step == "agree":
+        return forgeries.survivors(range(cohort.banks - 1))
+    signed = [cohort.sent["agree", index] for index in range(cohort.banks)]
+    return forgeries.agreement(cohort, cohort.place(1), signed, range(cohort.banks))
 
 
 def _ask_for_both(cohort: Cohort, told_alive: Sequence[int], told_dropped: Sequence[int]) -> tuple[int, int]:
@@ -181,12 +186,12 @@ def first_records(setting: Setting) -> tuple[NDArray[np.float64], NDArray[np.flo
     return _parts(setting)[VICTIM]
 
 
-def taken(found: NDArray[np.int64], real: NDArray[np.int64], *, what: str = "the bank's update") -> Finding:
+def taken(found: NDArray[np.int64], real: NDArray[np.int64], *, what: str = "the update") -> Finding:
     """How much of the victim's vector a server has in its hands."""
     right = int((found == real).sum())
     return Finding(
         outcome=Outcome.SUCCEEDED if right == len(real) else Outcome.FAILED,
-        evidence=f"{right:,} of {len(real):,} numbers of {what}, exactly",
+        evidence=f"{right:,} of {len(real):,} numbers of {what}",
         figures={"numbers": float(len(real)), "right": float(right)},
     )
 
@@ -204,6 +209,6 @@ def _refused(refusals: Sequence[str]) -> Finding:
     tries = f"{len(refusals)} {'try' if len(refusals) == 1 else 'tries'}"
     return Finding(
         outcome=Outcome.SUCCEEDED if answered else Outcome.FAILED,
-        evidence=f"{tries}, {answered} answered; refused by: {rules}",
+        evidence=f"{tries}, {answered} answered (rules: {rules})",
         figures={"tries": float(len(refusals)), "answered": float(answered)},
     )

@@ -76,7 +76,8 @@ def invert(setting: Setting, gradient: Vector, *, count: int) -> Matrix:
         def distance(dummy: Tensor = dummy) -> Tensor:
             loss = record_loss(model(dummy), labels).sum()
             found = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters, create_graph=True)])
-            return ((found / found.norm() - target) ** 2).sum()
+            apart: Tensor = ((found / found.norm() - target) ** 2).sum()
+            return apart
 
         left = _descend(dummy, distance)
         if left < least:
@@ -95,7 +96,7 @@ def _descend(dummy: Tensor, distance: Callable[[], Tensor]) -> float:
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimiser.step(closure)
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
     left = float(distance().detach())
     return left if np.isfinite(left) else np.inf
 
@@ -139,7 +140,7 @@ def _finding(real: Matrix, found: Matrix) -> Finding:
     error = float(np.median(errors))
     return Finding(
         outcome=Outcome.SUCCEEDED if 2 * records >= len(real) else Outcome.FAILED,
-        evidence=f"{records} of {len(real)} records recovered; error {_percent(error)} of a record's size",
+        evidence=f"{records} of {len(real)} records, relative error {_percent(error)}",
         figures={"records": float(len(real)), "recovered": float(records), "median_relative_error": error},
     )
 

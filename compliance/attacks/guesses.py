@@ -33,7 +33,7 @@ def label(setting: Setting) -> Findings:
     seen = _by_sign(np.array(list(seen_by_server(setting, list(clipped)))), count)
     exact = _counts_that_are_exact(setting, records)
     return Findings(
-        plain=_finding(plain, f"frauds in a batch counted exactly {exact} times of {_BATCHES}"),
+        plain=_finding(plain, f"frauds of a batch counted, {exact} of {_BATCHES} times right"),
         fedsec=_finding(seen, "a coin has 0"),
     )
 

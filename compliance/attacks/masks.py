@@ -43,13 +43,12 @@ def keystream_reuse(setting: Setting) -> Findings:
         cohort.answer("mask")
     seen = one.lift(one.masked(VICTIM) - other.masked(VICTIM))
     fits = correlation(seen.astype(np.float64), wanted.astype(np.float64))
-    found = taken(seen, wanted)
+    found = taken(seen, wanted, what="the difference")
     return Findings(
-        plain=taken(plain, wanted, what="the difference of two updates"),
+        plain=taken(plain, wanted, what="the difference"),
         fedsec=Finding(
             outcome=found.outcome,
-            evidence=f"two rounds, same banks: {int(found.figures['right']):,} of {len(wanted):,} numbers right; "
-            f"correlation {fits:.2f}",
+            evidence=f"{found.evidence}; correlation {fits:.2f}",
             figures=found.figures | {"correlation": fits},
         ),
     )
@@ -73,14 +72,14 @@ def folded_seed(setting: Setting) -> Findings:
     return Findings(
         plain=Finding(
             outcome=plain.outcome,
-            evidence=f"{FOLDED_BITS} bits: opened after {tried:,} keys in {seconds:.1f} s; "
-            f"{SEEN_IN_PRODUCTS_BITS} bits would take {hours:,.0f} hours on this one processor",
+            evidence=f"{FOLDED_BITS} bits fell after {tried:,} keys, {seconds:.1f} s; "
+            f"{SEEN_IN_PRODUCTS_BITS} bits: {hours:,.0f} hours on one processor",
             figures=plain.figures | {"keys_tried": float(tried), "keys_per_second": rate, "hours_for_32_bits": hours},
         ),
         fedsec=Finding(
             outcome=Outcome.FAILED if hit is None else Outcome.SUCCEEDED,
             evidence=f"{tries:,} keys tried, {'none fits' if hit is None else 'one fits'}; "
-            f"all {8 * keys.SEED_BYTES} bits would take 10^{digits:.0f} years",
+            f"all of {8 * keys.SEED_BYTES} bits: 10^{digits:.0f} years",
             figures={"keys_tried": float(tries), "log10_years_for_all": digits},
         ),
     )
@@ -97,7 +96,7 @@ def harvest(setting: Setting) -> Findings:
         plain=taken(_decrypt_later(control), inputs[VICTIM]),
         fedsec=Finding(
             outcome=Outcome.NOT_PROTECTED if unprotected else found.outcome,
-            evidence=f"key exchange {default.session.key_exchange}: {found.evidence}",
+            evidence=f"{found.evidence}; key exchange {default.session.key_exchange}",
             figures=found.figures,
         ),
     )

@@ -77,9 +77,7 @@ class NaiveCohort:
     def by_swapped_keys(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
         """Every peer's key is one of the server's own."""
         own_keys = {index: os.urandom(32) for index in range(1, len(self.banks))}
-        swapped = {
-            i: NaiveBank(index=i, bound=0, bits=self.bits, mask_seed=private) for i, private in own_keys.items()
-        }
+        swapped = {i: NaiveBank(index=i, bound=0, bits=self.bits, mask_seed=private) for i, private in own_keys.items()}
         words = self.banks[VICTIM].mask(values, {i: bank.public_key for i, bank in swapped.items()})
         own = self.seed(VICTIM, OWN, asked=range(1, self.threshold + 1))
         public = self.banks[VICTIM].public_key

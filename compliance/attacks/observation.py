@@ -19,6 +19,7 @@ from fedsec.rounding import stochastic_round
 Vector = NDArray[np.float64]
 GAMES = 20_000
 FEWEST_GAMES = 400
+COORDINATES = 256  # read of a sum at most: nearly all of the difference lies in them
 _DRAWS = 10_000_000  # of noise in one attack: a few seconds
 
 
@@ -35,9 +36,11 @@ class Question:
 
     @classmethod
     def between(cls, yes: Vector, no: Vector) -> Question:
-        """The question whether ``yes`` or ``no``, both ``(d,)``, is in a sum."""
+        """The question whether ``yes`` or ``no``, both ``(d,)``, is in a sum; only the coordinates that differ most."""
         apart = np.abs(yes - no)
         asked = apart > 1e-9 * apart.max()
+        if asked.sum() > COORDINATES:
+            asked = apart >= np.partition(apart, -COORDINATES)[-COORDINATES]
         return cls(yes=yes[asked], no=no[asked])
 
     def scores(self, seen: Vector) -> Vector:
@@ -52,9 +55,7 @@ class Question:
         return max(FEWEST_GAMES, min(GAMES, _DRAWS // draws)) // 2
 
 
-def observed(
-    setting: Setting, vector: Vector, *, games: int, openings: int = 1, shares: int | None = None
-) -> Vector:
+def observed(setting: Setting, vector: Vector, *, games: int, openings: int = 1, shares: int | None = None) -> Vector:
     """Sums over ``openings`` opened sums that hold ``vector`` ``(k,)``, float64 ``(games, k)``, in its units.
 
     Args:

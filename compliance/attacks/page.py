@@ -37,7 +37,7 @@ def write_page(path: Path, setting: Setting, results: Sequence[Result]) -> None:
 
 
 def render_page(setting: Setting, results: Sequence[Result]) -> str:
-    """The page as text. Nothing in it names a bank, a file or a column: it has parameters, counts and invented values."""
+    """The page as text. It names no bank, file or column: parameters, counts and invented values."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from compliance.attacks.results import Recovery, Result
 from compliance.figures import ALARM, BAND, FIRST, INK, SECOND, Picture, inline_svg
-from compliance.prompt import figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +70,9 @@ def _advantages(results: Sequence[Result]) -> Picture:
             assert measured is not None and bound is not None
             first = row == 0
             axes.plot([0, bound], [row, row], color=BAND, linewidth=9, alpha=0.25, solid_capstyle="butt")
-            axes.plot([bound, bound], [row - 0.3, row + 0.3], color=ALARM, linewidth=2.5, label="bound" if first else None)
+            axes.plot(
+                [bound, bound], [row - 0.3, row + 0.3], color=ALARM, linewidth=2.5, label="bound" if first else None
+            )
             axes.plot(
                 [max(measured.low, 0), max(measured.high, 0)],
                 [row, row],
@@ -92,15 +93,11 @@ def _advantages(results: Sequence[Result]) -> Picture:
             loc="upper center", frameon=False, labelcolor=INK, fontsize=9, ncols=4, columnspacing=1.2, handlelength=1
         )
 
-    said = "; ".join(
-        f"{r.attack.title}: measured {r.findings.fedsec.figures['advantage']:.3f}, bound {figure(r.findings.fedsec.bound)}"
-        for r in results
-        if r.findings.fedsec.bound is not None
-    )
+    said = "; ".join(f"{result.attack.title}: {result.findings.fedsec.evidence}" for result in results)
     return Picture(
         title="Measured advantage beside its bound",
         svg=inline_svg(draw, "advantages", left=0.31, size=(9.4, 0.75 + 0.46 * len(rows))),
         alternative=said,
         caption="0: no better than a coin. 1: certain. The bound holds for every attack, also for those that nobody"
-        " has thought of; a dot far to its left says that this attack is weak, not that the bound is.",
+        " has thought of; a dot far to its left says only that this attack does not reach what the bound allows.",
     )

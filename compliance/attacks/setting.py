@@ -145,7 +145,7 @@ def run_setting(run: Path) -> Setting:
     training, scaling = _parameters(statement, "training"), _parameters(statement, "scaling")
     release = next(release for release in statement.releases if release.name == "training")
     target = next((bound for bound in statement.adversaries if bound.target), None)
-    if target is None or not 3 <= len(summary.model):
+    if target is None or len(summary.model) < 3:
         raise ConfigError(f"{run}: the privacy statement names no target adversary, or the summary no model")
     model = ModelSpec(inputs=summary.model[0], hidden=tuple(summary.model[1:-1]))
     if model.parameters != training.dimension:

@@ -47,7 +47,9 @@ def member_by_difference(setting: Setting) -> Findings:
     others = np.full(len(question.yes), _OTHERS)
 
     def difference(of: Vector) -> Vector:
-        return observed(setting, of, games=games) + others - (observed(setting, 0 * of, games=games) + others)
+        whole: Vector = observed(setting, of, games=games) + others
+        without_bank: Vector = observed(setting, np.zeros_like(of), games=games) + others
+        return np.subtract(whole, without_bank)
 
     return _findings(setting, question, difference, epsilon=setting.spent(openings=2))
 
@@ -195,7 +197,7 @@ def _opened(setting: Setting, own: Vector, *, noisy: bool) -> Vector:
 def _remarked(finding: Finding, fit: float) -> Finding:
     return Finding(
         outcome=finding.outcome,
-        evidence=f"{finding.evidence}; record by division: correlation {fit:.2f}",
+        evidence=f"{finding.evidence}; by division: correlation {fit:.2f}",
         figures=finding.figures | {"correlation_by_division": fit},
         measured=finding.measured,
         bound=finding.bound,

@@ -28,7 +28,7 @@ OWN, PAIR = b"own", b"pair"
 
 @dataclass(kw_only=True)
 class NaiveBank:
-    """One bank. ``bound``: largest magnitude of an input; ``bits``: of the ring; ``seed_bits``: left of a mask's seed."""
+    """One bank. ``bound``: largest magnitude of an input; ``bits``: of the ring; ``seed_bits``: of a mask's seed."""
 
     index: int
     bound: int
