@@ -59,7 +59,7 @@ def folded_seed(setting: Setting) -> Findings:
     inputs = first_inputs(setting)
     weak = NaiveCohort(setting, seed_bits=FOLDED_BITS)
     words = weak.banks[VICTIM].mask(inputs[VICTIM], {})
-    key, tried, seconds = _search(words, limit=weak.quantiser.input_bound, bits=weak.bits)
+    key, tried, seconds = _search(words, limit=weak.quantiser.input_bound, bits=weak.bits, tries=1 << FOLDED_BITS)
     rate = tried / seconds
     opened = np.zeros_like(words) if key is None else without_streams(words, VICTIM, self_key=key, pair_keys={})
     plain = taken(weak.quantiser.lift(opened), inputs[VICTIM])
@@ -121,7 +121,7 @@ def _decrypt_later(cohort: Cohort) -> NDArray[np.int64]:
 
 
 def _search(
-    words: NDArray[np.unsignedinteger], *, limit: int, bits: int, tries: int = 1 << FOLDED_BITS
+    words: NDArray[np.unsignedinteger], *, limit: int, bits: int, tries: int
 ) -> tuple[bytes | None, int, float]:
     """The first of so many ``tries`` under which ``words`` open to a vector in range, or None; keys tried; seconds."""
     mask = (1 << bits) - 1
