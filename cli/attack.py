@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.output import EXIT_INTERRUPTED, console, drop_output, pipe_width, print_failure, print_json
+from cli.output import EXIT_INTERRUPTED, console, pipe_width, print_failure, print_json
 from fedsec.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,9 +52,6 @@ def attack(context: click.Context, /, *, run: Path | None, out: Path | None, as_
         write_page(page, setting, results)
     except KeyboardInterrupt:
         print_failure(kind="interrupted", message="interrupted; no page was written", remedy="", as_json=as_json)
-        context.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        drop_output()
         context.exit(EXIT_INTERRUPTED)
     ok = all(result.right for result in results)
     if as_json:

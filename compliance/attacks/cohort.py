@@ -30,6 +30,7 @@ from secagg import (
     Server,
     SessionConfig,
     default_corrupt,
+    keys,
     masking,
     messages,
     ring_bits_for,
@@ -54,6 +55,8 @@ class Cohort:
         banks: how many; None: as many as the setting has, at most :data:`LARGEST`.
         inputs: int64 ``(banks, d)``, on the session's grid.
         round: number of the attempt.
+        parties: long-lived keys of the server and of each bank; None: fresh ones.
+        policy: what the banks ask of a session; a control passes another.
         changes: other fields of the session.
     """
 
@@ -65,6 +68,7 @@ class Cohort:
         banks: int | None = None,
         round: int = 0,
         parties: tuple[Identity, list[Identity]] | None = None,
+        policy: type[ClientPolicy] = ClientPolicy,
         **changes: Any,
     ) -> None:
         self.banks = cohort_size(setting) if banks is None else banks
@@ -75,7 +79,7 @@ class Cohort:
             members=tuple((index, identity.public_key) for index, identity in enumerate(self.identities)),
         )
         self.session = session(setting, self.roster, round=round, **changes)
-        self.policy = ClientPolicy(
+        self.policy = policy(
             tasks=frozenset({TASK}),
             purposes=frozenset({"training"}),
             modes=frozenset({setting.mode}),
@@ -169,8 +173,7 @@ class Cohort:
     def curve_key(self, index: int) -> X25519PrivateKey:
         """The X25519 key for masks of bank ``index`` once it has advertised: what a broken curve would give."""
         phase: Any = self.clients[index]._phase
-        key: X25519PrivateKey = phase.mask_private
-        return key
+        return keys.mask_private_key(phase.mask_seed)
 
     def revealed_seed(self, index: int) -> bytes:
         """The seed of bank ``index``'s own mask, from the shares that opening a sum with it gave to the server."""

@@ -6,13 +6,13 @@ A server signs what it likes as itself, and has the corrupt banks' signatures. I
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from compliance.attacks.cohort import Cohort
-from secagg import RoundConfig, keys, messages, transcript
+from secagg import RoundConfig, Server, keys, messages, transcript
 from secagg.rounds import Place
 
 
@@ -24,31 +24,58 @@ def other_session(cohort: Cohort, **changes: Any) -> bytes:
     return messages.encode(messages.AdvertiseRequest(session=encoded, signature=signature))
 
 
+class DishonestServer(Server):
+    """The server's own program, less the checks that a dishonest one would leave out: it lists and signs anything."""
+
+    def _check_signature(self, index: int, signature: bytes, statement: transcript.Statement) -> None:
+        """Whoever signed it, or nobody."""
+
+    def _need(self, needed: int) -> tuple[int, ...]:  # noqa: ARG002 (the server's signature)
+        """However few they are."""
+        return tuple(sorted(self._seen))
+
+
 def members(cohort: Cohort, index: int, keep: Iterable[int]) -> bytes:
-    """The list of who advertised as bank ``index`` gets it, with the members ``keep`` alone."""
-    request = msgspec.msgpack.decode(cohort.asked["share"][index], type=messages.ShareRequest)
-    kept = set(keep)
-    entries = tuple(entry for entry in request.entries if entry.index in kept)
-    return messages.encode(msgspec.structs.replace(request, entries=entries))
+    """A list of who advertised for bank ``index``, with the members ``keep`` alone, in good order and signed."""
+    return _listed(cohort, index, {member: cohort.sent["advertise", member] for member in keep})
 
 
 def with_own_keys(cohort: Cohort, index: int, names: Sequence[str], peers: set[int] | None) -> bytes:
     """The same list in which the keys ``names`` of ``peers`` (None: of all but itself) are fresh ones of the server."""
-    request = msgspec.msgpack.decode(cohort.asked["share"][index], type=messages.ShareRequest)
-    entries = []
-    for entry in request.entries:
+    sent = {member: cohort.sent["advertise", member] for member in range(cohort.banks)}
+    for peer in (peers or set(sent)) - {index}:
         mine = {name: keys.public_bytes(keys.private_key(os.urandom(keys.SEED_BYTES))) for name in names}
-        swap = entry.index != index and (peers is None or entry.index in peers)
-        entries.append(msgspec.structs.replace(entry, **mine) if swap else entry)
-    return messages.encode(msgspec.structs.replace(request, entries=tuple(entries)))
+        sent[peer] = _replaced(sent[peer], messages.Advertise, **mine)
+    return _listed(cohort, index, sent)
 
 
 def other_model(cohort: Cohort, index: int, digest: bytes) -> bytes:
-    """The request for a masked input that bank ``index`` gets, with another model, signed by the server."""
-    request = msgspec.msgpack.decode(cohort.asked["mask"][index], type=messages.MaskRequest)
-    encoded = RoundConfig(kid=cohort.session.kid, model_digest=digest, optimiser=b"").encode()
-    signature = cohort.server_identity.sign(*transcript.round_config(cohort.session.kid, encoded))
-    return messages.encode(msgspec.structs.replace(request, round_config=encoded, signature=signature))
+    """The request for a masked input of bank ``index`` with another model, in good order and signed."""
+    server = _server(cohort)
+    for step in ("advertise", "share"):
+        for member in range(cohort.banks):
+            server.receive(member, cohort.sent[step, member])
+        config = RoundConfig(kid=cohort.session.kid, model_digest=digest, optimiser=b"")
+        requests = server.advance(config if step == "share" else None)
+    return requests[index]
+
+
+def _listed(cohort: Cohort, index: int, advertised: Mapping[int, bytes]) -> bytes:
+    server = _server(cohort)
+    for member, message in advertised.items():
+        server.receive(member, message)
+    return server.advance()[index]
+
+
+def _server(cohort: Cohort) -> DishonestServer:
+    """A second server with the keys of the first, for the same session."""
+    server = DishonestServer(identity=cohort.server_identity, roster=cohort.roster, session=cohort.session)
+    server.open()
+    return server
+
+
+def _replaced(data: bytes, kind: type[msgspec.Struct], **fields: bytes) -> bytes:
+    return messages.encode(msgspec.structs.replace(msgspec.msgpack.decode(data, type=kind), **fields))
 
 
 def survivors(indices: Iterable[int]) -> bytes:

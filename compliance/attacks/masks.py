@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compliance.attacks.cohort import Cohort, on_grid, without_streams
+from compliance.attacks.controls.careless_policy import CarelessPolicy
 from compliance.attacks.deviations import first_inputs, first_records, taken
 from compliance.attacks.naive import VICTIM, NaiveCohort
 from compliance.attacks.records import update
@@ -88,7 +89,7 @@ def folded_seed(setting: Setting) -> Findings:
 def harvest(setting: Setting) -> Findings:
     """Traffic is recorded; one day X25519 falls, and every key that it alone protects is computed."""
     inputs = first_inputs(setting)
-    control = Cohort(setting, inputs, key_exchange=CLASSICAL)
+    control = Cohort(setting, inputs, policy=CarelessPolicy, key_exchange=CLASSICAL)
     default = Cohort(setting, inputs)
     found = taken(_decrypt_later(default), inputs[VICTIM])
     unprotected = default.session.key_exchange == CLASSICAL and found.outcome is Outcome.SUCCEEDED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compliance.attacks import gradients
+from compliance.attacks import gradients, guesses
 from compliance.attacks.records import counting_weights, invented_records, update
 from compliance.attacks.results import Outcome
 from tests.compliance.attacks.helpers import hurry, played, setting, without_masks
@@ -16,6 +16,7 @@ NAMES = ("first-layer", "gradient-inversion", "label-recovery", "membership")
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
+    monkeypatch.setattr(guesses, "GAMES", 200)  # enough for a leak to show beyond chance
 
 
 @pytest.mark.parametrize("name", NAMES)
