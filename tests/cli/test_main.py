@@ -36,7 +36,7 @@ def test_help_imports_nothing_heavy() -> None:
     result = python(code)
     assert result.returncode == 0
     assert result.stderr.strip() == "[]"
-    assert all(name in result.stdout for name in ("run", "report", "ledger"))
+    assert all(name in result.stdout for name in ("run", "report", "attack", "ledger"))
 
 
 def test_the_same_look_sees_a_heavy_import() -> None:
