@@ -81,12 +81,15 @@ DELIVERIES = {
 }
 
 
-def _resealed(self_share: bytes, mask_share: bytes) -> Any:
-    """Other shares than the honest ones, encrypted and committed to as if they were."""
+def _resealed(self_share: bytes, mask_share: bytes, *, carried: bytes | None = None) -> Any:
+    """Other shares than the honest ones, encrypted and committed to as if they were; beside a KEM ciphertext too."""
 
     def edit(federation: Federation, entry: messages.Entry) -> messages.Entry:
         kid, held = federation.session.kid, federation.clients[VICTIM]._phase.exchange
         key = held.key_from(ACCOMPLICE, entry)
+        if carried is not None:
+            entry = replace(entry, kem=carried)
+            key = keys.ciphertext_key(held.channels[ACCOMPLICE], held.t1, ACCOMPLICE, VICTIM, carried)
         ciphertext = keys.seal(key, self_share + mask_share, dealing._data(kid, held.t1, ACCOMPLICE, VICTIM))
         leaves = [
             dealing.leaf(
@@ -156,6 +159,10 @@ DEALERS = {
     "dealt-no-pair": _pair(lambda f, e: replace(e, pair=None)),
     "dealt-pair-where-none-belongs": _pair(
         lambda f, e: replace(e, pair=_entry_of(f, ACCOMPLICE, 4).pair), dealer=ACCOMPLICE, victim=VICTIM
+    ),
+    "dealt-kem-ciphertext-in-a-classical-session": dataclasses.replace(
+        _dealt("ciphertext", _resealed(bytes(33), bytes(33), carried=bytes(messages.KEM_CIPHERTEXT_BYTES))),
+        changes={"key_exchange": "x25519"},
     ),
     "dealt-pair-in-a-classical-session": dataclasses.replace(
         _dealt(

@@ -7,7 +7,17 @@ import pytest
 from secagg import RoundConfig, messages, transcript
 from secagg.dealing import entries_root
 from tests.adversary.attacks import LISTS, ROUNDS
-from tests.adversary.dishonest_server import VICTIM, assert_refused, listed, play, play_unchecked, round_of
+from tests.adversary.dishonest_server import (
+    ACCOMPLICE,
+    VICTIM,
+    assert_refused,
+    dealings,
+    listed,
+    play,
+    play_unchecked,
+    round_of,
+    swap,
+)
 from tests.adversary.unchecked import leave_out
 from tests.secagg.helpers import Federation, decode
 
@@ -70,6 +80,30 @@ def _two_models() -> tuple[Federation, bytes]:
 def test_two_models_end_before_a_share_is_revealed() -> None:
     """Two models make two transcripts: the masks do not cancel, and no U3 gets t signatures that a client accepts."""
     federation, forged = _two_models()
+    error = assert_refused(federation.clients[VICTIM], forged, step="unmask", honest=federation.requests[VICTIM])
+    assert (error.rule, error.peer) == ("signature", None)
+
+
+def test_two_commitments_of_one_dealer_end_before_a_share_is_revealed() -> None:
+    """Bank 3 signs two commitments to its b, and the server shows either to some: their transcripts part."""
+    federation = Federation().run(until="mask")
+    kid, t1 = federation.session.kid, federation.clients[VICTIM]._phase.exchange.t1
+
+    def another(items: list[messages.Dealing]) -> list[messages.Dealing]:
+        statement = transcript.share(kid, t1, ACCOMPLICE, items[ACCOMPLICE].root, bytes(32))
+        signature = federation.identities[ACCOMPLICE].sign(*statement)
+        return swap(items, ACCOMPLICE, commitment=bytes(32), signature=signature)
+
+    for index in (0, 1):
+        honest = decode(federation.requests[index], messages.MaskRequest)
+        federation.requests[index] = dealings(another)(federation, honest)
+    for index, request in federation.requests.items():
+        federation.reply("mask", index, request)
+    place = [client._phase.place for client in federation.clients]
+    assert place[0].t2 == place[1].t2 != place[2].t2 == place[3].t2
+    agree = messages.encode(messages.AgreeRequest(survivors=(0, 1, 2, 3, 4)))
+    agreed = tuple(decode(client.agree(agree), messages.Agree) for client in federation.clients)
+    forged = messages.encode(messages.UnmaskRequest(agreed=agreed))
     error = assert_refused(federation.clients[VICTIM], forged, step="unmask", honest=federation.requests[VICTIM])
     assert (error.rule, error.peer) == ("signature", None)
 
