@@ -24,7 +24,7 @@ _VARIABLES = {
     "#060708": "var(--band)",
 }
 INK, FAINT, FIRST, SECOND, ALARM, BAND = _VARIABLES
-_SIZE = (4.6, 2.9)
+SIZE = (4.6, 2.9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def _quality(facts: Facts) -> Picture | None:
 
     return Picture(
         title="Ranking quality by round",
-        svg=_svg(draw, "quality"),
+        svg=inline_svg(draw, "quality"),
         alternative=f"ROC AUC goes from {auc[0]:.3f} to {auc[-1]:.3f} and average precision from {precision[0]:.3f} to"
         f" {precision[-1]:.3f} over {len(rounds)} training rounds.",
         caption="Both between 0 and 1, larger is better. Guessing scores 0.5 in ROC AUC, and the share of fraud in"
@@ -117,7 +117,7 @@ def _single(
 
     return Picture(
         title=title,
-        svg=_svg(draw, re.sub(r"\W+", "-", title.lower())),
+        svg=inline_svg(draw, re.sub(r"\W+", "-", title.lower())),
         alternative=f"{label.capitalize()} goes from {values[0]:.4g} to {values[-1]:.4g} in {len(rounds)} rounds.",
         caption=caption,
     )
@@ -148,7 +148,7 @@ def _final(facts: Facts) -> Picture | None:
     said = "; ".join(f"{name} {value:.3f}, between {i.low:.3f} and {i.high:.3f}" for name, value, i in shown)
     return Picture(
         title="Final quality with its noise",
-        svg=_svg(draw, "final", left=0.32),
+        svg=inline_svg(draw, "final", left=0.32),
         alternative=f"Final quality with 95 % intervals: {said}.",
         caption="Dots: measured from private histograms. Bars: 95 % intervals that include the histograms' noise.",
     )
@@ -172,7 +172,7 @@ def _budget(facts: Facts) -> Picture | None:
 
     return Picture(
         title="Privacy spent by attempt",
-        svg=_svg(draw, "budget"),
+        svg=inline_svg(draw, "budget"),
         alternative=f"The training account's ε of this run rises to {spent[-1]:.3g} over {len(index)} attempts;"
         f" {facts.planned_epsilon:.3g} was reserved.",
         caption=f"ε at δ = {figure(facts.delta)} for one {facts.unit.value}, against"
@@ -215,7 +215,7 @@ def _cohorts(facts: Facts) -> Picture | None:
     least = f"fewer than {FEWEST_BANKS}" if facts.survivors_least is None else str(facts.survivors_least)
     return Picture(
         title="Banks in each sum",
-        svg=_svg(draw, "cohorts"),
+        svg=inline_svg(draw, "cohorts"),
         alternative=f"Of {facts.banks} banks, at least {least} are in every opened sum; {facts.attempts_aborted} of"
         f" {len(facts.attempts)} attempts were aborted.",
         caption=f"One bar for each opened sum. A hatched bar up to {FEWEST_BANKS} means fewer than {FEWEST_BANKS}, and"
@@ -236,7 +236,13 @@ def _limit(axes: Axes, value: float, label: str) -> None:
                   color=INK, fontsize=9.5)  # fmt: skip
 
 
-def _svg(draw: Callable[[Axes], None], name: str, *, left: float = 0.15) -> str:
+def inline_svg(draw: Callable[[Axes], None], name: str, *, left: float = 0.15, size: tuple[float, float] = SIZE) -> str:
+    """The picture that ``draw`` makes, as an ``<svg>`` element in the page's own colours and font.
+
+    Args:
+        name: makes the element's ids unique in the page.
+        left: share of the width that is left to labels of the y axis; size: inches, for the proportions.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -249,7 +255,7 @@ def _svg(draw: Callable[[Axes], None], name: str, *, left: float = 0.15) -> str:
         "font.size": 11,
     }
     with mpl.rc_context(style):
-        figure = Figure(figsize=_SIZE)
+        figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
         axes = figure.add_axes((left, 0.17, 0.97 - left, 0.79))
         axes.grid(visible=True, color=FAINT, linewidth=0.7)

@@ -2,7 +2,7 @@
 
 ``secagg`` expands agreed keys into masks with it, ``dp`` expands fresh OS entropy into noise and rounding coins.
 One key serves one stream (NIST SP 800-38A section 6.5: a counter block must never repeat under a key), so an object
-has no way to rewind.
+has no way to rewind. It may start further on, where several processes each read their part of one stream.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
 KEY_BYTES = 32
-TILE_BYTES = 1 << 18  # fits the second-level cache beside the accumulator's tile
-_ZEROS = bytes(TILE_BYTES)
+BLOCK_BYTES = 16
+TILE_BYTES = 1 << 18  # zeros, key stream and the accumulator's tile fit a second-level cache of 1 MB together
+_ZEROS = memoryview(bytes(TILE_BYTES))
 
 
 class KeyStream:
@@ -23,15 +24,20 @@ class KeyStream:
 
     Args:
         key: 32 bytes, used for this stream and nothing else.
+        start: the byte of the stream to begin at, a multiple of 16.
 
     Raises:
-        ValueError: the key is not 32 bytes long.
+        ValueError: the key is not 32 bytes long, or the start is no multiple of 16.
     """
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, *, start: int = 0) -> None:
         if len(key) != KEY_BYTES:
             raise ValueError(f"a stream key has {KEY_BYTES} bytes, not {len(key)}")
-        self._encryptor = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
+        block, inside = divmod(start, BLOCK_BYTES)
+        if inside:
+            raise ValueError(f"a stream starts at a multiple of {BLOCK_BYTES} bytes, not at {start}")
+        counter = block.to_bytes(BLOCK_BYTES, "big")
+        self._encryptor = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
 
     @classmethod
     def from_os(cls) -> KeyStream:
@@ -40,9 +46,11 @@ class KeyStream:
 
     def read_into(self, buffer: memoryview) -> None:
         """Fill ``buffer`` (writable, bytes, contiguous) with the next ``len(buffer)`` bytes of the stream."""
-        for start in range(0, len(buffer), TILE_BYTES):
-            tile = buffer[start : start + TILE_BYTES]
-            self._encryptor.update_into(memoryview(_ZEROS)[: len(tile)], tile)
+        if len(buffer) > TILE_BYTES:
+            for start in range(0, len(buffer), TILE_BYTES):
+                self.read_into(buffer[start : start + TILE_BYTES])
+        else:
+            self._encryptor.update_into(_ZEROS[: len(buffer)], buffer)  # goes on where the last call ended
 
     def words(self, count: int, dtype: type[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
         """The next ``count`` little-endian words of ``dtype`` (uint8 to uint64), shape ``(count,)``."""

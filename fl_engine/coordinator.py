@@ -36,6 +36,7 @@ from fl_engine.stopwatch import Stopwatch
 from secagg.config import RoundConfig
 from secagg.identity import Identity, Roster
 from secagg.server import Server
+from secagg.unmasking import IN_PROCESS, Unmasker
 
 STEPS = ("advertise", "share", "mask", "agree", "unmask")
 Evaluate = Callable[[NDArray[np.float32], Standardiser], Metrics]
@@ -92,6 +93,7 @@ class Coordinator:
         progress: where to go on; :meth:`Progress.start` for a new task.
         evaluate: measures released weights on a public holdout after every round; None for federated evaluation.
         stopwatch: where its seconds are counted.
+        unmasker: takes the masks off the sums.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Coordinator:
         progress: Progress,
         evaluate: Evaluate | None,
         stopwatch: Stopwatch,
+        unmasker: Unmasker = IN_PROCESS,
     ) -> None:
         self.plan = plan
         self.progress = progress
@@ -110,6 +113,7 @@ class Coordinator:
         self._roster = roster
         self._evaluate = evaluate
         self._watch = stopwatch
+        self._unmasker = unmasker
         self._server: Server | None = None
         self._planned: PlannedSum | None = None
         self._attempt = -1
@@ -173,7 +177,9 @@ class Coordinator:
         self.progress = msgspec.structs.replace(self.progress, begun={**begun, planned.name: begun[planned.name] + 1})
         with self._watch.measure("secure_aggregation"):
             self._session = self.plan.session(planned, self._attempt, self._roster.digest)
-            self._server = Server(identity=self._identity, roster=self._roster, session=self._session)
+            self._server = Server(
+                identity=self._identity, roster=self._roster, session=self._session, unmasker=self._unmasker
+            )
             return self._requests("advertise", self._server.open())
 
     def receive(self, sender: int, reply: bytes) -> None:

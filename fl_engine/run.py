@@ -37,7 +37,9 @@ from fl_engine.runtime.local import LocalFederation, Tap
 from fl_engine.scaling import Standardiser
 from fl_engine.settings import DataSettings, RunSettings
 from fl_engine.stopwatch import Stopwatch
+from fl_engine.unmasking import SeveralCores, unmasker_for
 from secagg.identity import Identity, Roster
+from secagg.packing import word_type
 from secagg.policy import ClientPolicy
 
 CHECKPOINT = "checkpoint.msgpack"
@@ -91,6 +93,8 @@ class Run:
             server=server.public_key,
             members=tuple((index, identity.public_key) for index, identity in enumerate(identities)),
         )
+        stream = max(planned.dimension * word_type(planned.ring_bits).itemsize for planned in self.plan.sums)
+        self._unmasker = unmasker_for(self.plan.clients * stream)
         self._coordinator = Coordinator(
             plan=self.plan,
             identity=server,
@@ -98,6 +102,7 @@ class Run:
             progress=self._resumed(checkpoint.progress),
             evaluate=self._evaluator() if self.plan.bins == 0 else None,
             stopwatch=stopwatch,
+            unmasker=self._unmasker,
         )
         policy = _policy(self.plan)
         burnt = frozenset((name, ordinal) for name, used in self._burnt.items() for ordinal in used)
@@ -259,6 +264,8 @@ class Run:
 
     def close(self) -> None:
         """Work on the run no more, so that it can be resumed; published or not."""
+        if isinstance(self._unmasker, SeveralCores):
+            self._unmasker.close()
         self._lock.release()
 
     def balances(self) -> tuple[Balance, ...]:

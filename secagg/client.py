@@ -115,6 +115,7 @@ class Client(Exclusive):
 
         Raises:
             RemoteProtocolError: rules "size", "format", "canonical", "signature", "roster", "policy".
+            ConfigError: the session is hybrid, and ML-KEM is missing here.
         """
         return self._answer(Call.ADVERTISE, request, self._advertise)
 

@@ -156,9 +156,9 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, array_like=True, 
 
     def _check_cohort(self) -> None:
         n, t, c = self.clients, self.threshold, self.corrupt
-        if not MIN_CLIENTS <= n <= MAX_CLIENTS or c < 0:
+        if not (MIN_CLIENTS <= n <= MAX_CLIENTS and 0 <= c <= n):
             raise ConfigError(
-                f"a cohort has {MIN_CLIENTS} to {MAX_CLIENTS} clients, not {n}, and 0 or more corrupt ones"
+                f"a cohort has {MIN_CLIENTS} to {MAX_CLIENTS} clients, not {n}, and 0 or more of them are corrupt"
             )
         if not t <= self.min_survivors <= n:
             raise ConfigError("the minimum of survivors lies between the threshold and the number of clients")

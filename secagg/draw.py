@@ -1,7 +1,7 @@
 """The order under a sparse graph, drawn so that nobody chooses it: commit, then reveal, once for a roster.
 
 Every member draws 32 random bytes and sends a commitment; the server lists all commitments and signs the list; only
-then does a member reveal, once; the seed is the hash of list and reveals (Blum, 1981, for many). Whoever has one
+then does a member reveal, once; the seed is the hash of all reveals (Blum, 1981, for many). Whoever has one
 honest member among those who reveal cannot have chosen the seed: when the list was signed, that member's bytes were
 still unknown to everybody else.
 
@@ -19,7 +19,7 @@ from typing import Annotated, NoReturn
 
 import msgspec
 
-from fedsec.errors import LocalProtocolError, RemoteProtocolError
+from fedsec.errors import ConfigError, LocalProtocolError, RemoteProtocolError
 from fedsec.exclusive import Exclusive
 from secagg import labels
 from secagg.encoding import digest, number
@@ -76,13 +76,19 @@ class Drawer(Exclusive):
 
     Args:
         index, identity, roster: as for :class:`secagg.client.Client`.
+
+    Raises:
+        ConfigError: the roster has another key at ``index``.
     """
 
     def __init__(self, *, index: int, identity: Identity, roster: Roster) -> None:
+        if not 0 <= index < len(roster.members) or roster.public_key(index) != identity.public_key:
+            raise ConfigError(f"the roster does not list this identity as member {index}")
         super().__init__()
         self._index = index
         self._identity = identity
         self._roster = roster
+        self._digest = roster.digest  # once: it hashes the whole roster, and every commitment has it
         self._state = DrawState.NEW
         self._nonce = os.urandom(NONCE_BYTES)
         self._listed: tuple[bytes, ...] = ()
@@ -95,8 +101,8 @@ class Drawer(Exclusive):
         """
         with self._alone():
             self._expect(DrawState.NEW)
-            commitment = _commitment(self._roster, self._index, self._nonce)
-            statement = (labels.SIGN_DRAW_COMMIT, self._roster.digest, number(self._index), commitment)
+            commitment = _commitment(self._digest, self._index, self._nonce)
+            statement = (labels.SIGN_DRAW_COMMIT, self._digest, number(self._index), commitment)
             self._state = DrawState.COMMITTED
             return encode(Commit(index=self._index, commitment=commitment, signature=self._identity.sign(*statement)))
 
@@ -111,14 +117,14 @@ class Drawer(Exclusive):
             self._expect(DrawState.COMMITTED)
             self._state = DrawState.ABORTED  # until every check has passed
             message = decode(request, RevealRequest, limit=small_limit(len(self._roster.members)), peer=None)
-            if not verify(self._roster.server, message.signature, *_list(self._roster, message.commitments)):
+            if not verify(self._roster.server, message.signature, *_list(self._digest, message.commitments)):
                 _refuse("the list of commitments is not signed by the server", "signature")
             if len(message.commitments) != len(self._roster.members):
                 _refuse("the list has not one commitment for every member", "list")
-            if message.commitments[self._index] != _commitment(self._roster, self._index, self._nonce):
+            if message.commitments[self._index] != _commitment(self._digest, self._index, self._nonce):
                 _refuse("the server changed this member's commitment", "list")
             self._listed = message.commitments
-            statement = (labels.SIGN_DRAW_REVEAL, self._roster.digest, number(self._index), self._nonce)
+            statement = (labels.SIGN_DRAW_REVEAL, self._digest, number(self._index), self._nonce)
             self._state = DrawState.REVEALED
             return encode(Reveal(index=self._index, nonce=self._nonce, signature=self._identity.sign(*statement)))
 
@@ -133,11 +139,11 @@ class Drawer(Exclusive):
             self._expect(DrawState.REVEALED)
             self._state = DrawState.ABORTED
             message = decode(request, Drawn, limit=small_limit(len(self._roster.members)), peer=None)
-            opened = tuple(_commitment(self._roster, index, nonce) for index, nonce in enumerate(message.nonces))
+            opened = tuple(_commitment(self._digest, index, nonce) for index, nonce in enumerate(message.nonces))
             if opened != self._listed:
                 _refuse("the nonces are not those that the members committed to", "opening")
             self._state = DrawState.DONE
-            return _seed(self._roster, message.nonces)
+            return _seed(self._digest, message.nonces)
 
     def _expect(self, state: DrawState) -> None:
         if self._state is not state:
@@ -150,11 +156,17 @@ class DrawServer:
     Args:
         identity: the server's, whose public key the roster has.
         roster: all of its members take part.
+
+    Raises:
+        ConfigError: the roster names another server.
     """
 
     def __init__(self, *, identity: Identity, roster: Roster) -> None:
+        if identity.public_key != roster.server:
+            raise ConfigError("the roster names another server")
         self._identity = identity
         self._roster = roster
+        self._digest = roster.digest
         self._commitments: dict[int, bytes] = {}
         self._nonces: dict[int, bytes] = {}
 
@@ -166,7 +178,7 @@ class DrawServer:
         """
         message = decode(data, Commit, limit=small_limit(0), peer=sender)
         self._check(sender, message.index, self._commitments)
-        statement = (labels.SIGN_DRAW_COMMIT, self._roster.digest, number(sender), message.commitment)
+        statement = (labels.SIGN_DRAW_COMMIT, self._digest, number(sender), message.commitment)
         if not verify(self._roster.public_key(sender), message.signature, *statement):
             _refuse(f"the commitment of bank {sender} is not signed by it", "signature", sender)
         self._commitments[sender] = message.commitment
@@ -178,7 +190,7 @@ class DrawServer:
             LocalProtocolError: not all members have committed.
         """
         commitments = _complete(self._commitments, self._roster, "committed")
-        signature = self._identity.sign(*_list(self._roster, commitments))
+        signature = self._identity.sign(*_list(self._digest, commitments))
         return encode(RevealRequest(commitments=commitments, signature=signature))
 
     def receive_reveal(self, sender: int, data: bytes) -> None:
@@ -189,10 +201,10 @@ class DrawServer:
         """
         message = decode(data, Reveal, limit=small_limit(0), peer=sender)
         self._check(sender, message.index, self._nonces)
-        statement = (labels.SIGN_DRAW_REVEAL, self._roster.digest, number(sender), message.nonce)
+        statement = (labels.SIGN_DRAW_REVEAL, self._digest, number(sender), message.nonce)
         if not verify(self._roster.public_key(sender), message.signature, *statement):
             _refuse(f"the nonce of bank {sender} is not signed by it", "signature", sender)
-        if _commitment(self._roster, sender, message.nonce) != self._commitments.get(sender):
+        if _commitment(self._digest, sender, message.nonce) != self._commitments.get(sender):
             _refuse(f"the nonce of bank {sender} is not what it committed to", "opening", sender)
         self._nonces[sender] = message.nonce
 
@@ -203,7 +215,7 @@ class DrawServer:
             LocalProtocolError: not all members have revealed. Those that will not have to leave the roster.
         """
         nonces = _complete(self._nonces, self._roster, "revealed")
-        return _seed(self._roster, nonces), encode(Drawn(nonces=nonces))
+        return _seed(self._digest, nonces), encode(Drawn(nonces=nonces))
 
     def _check(self, sender: int, index: int, taken: Mapping[int, bytes]) -> None:
         if index != sender or not 0 <= sender < len(self._roster.members):
@@ -212,16 +224,16 @@ class DrawServer:
             _refuse(f"bank {sender} took its turn in the draw before", "once", sender)
 
 
-def _commitment(roster: Roster, index: int, nonce: bytes) -> bytes:
-    return digest(labels.DRAW_COMMITMENT, roster.digest, number(index), nonce)
+def _commitment(roster_digest: bytes, index: int, nonce: bytes) -> bytes:
+    return digest(labels.DRAW_COMMITMENT, roster_digest, number(index), nonce)
 
 
-def _list(roster: Roster, commitments: tuple[bytes, ...]) -> tuple[bytes, bytes, bytes]:
-    return (labels.SIGN_DRAW_LIST, roster.digest, b"".join(commitments))
+def _list(roster_digest: bytes, commitments: tuple[bytes, ...]) -> tuple[bytes, bytes, bytes]:
+    return (labels.SIGN_DRAW_LIST, roster_digest, b"".join(commitments))
 
 
-def _seed(roster: Roster, nonces: tuple[bytes, ...]) -> bytes:
-    return digest(labels.DRAW_SEED, roster.digest, b"".join(nonces))
+def _seed(roster_digest: bytes, nonces: tuple[bytes, ...]) -> bytes:
+    return digest(labels.DRAW_SEED, roster_digest, b"".join(nonces))
 
 
 def _complete(values: Mapping[int, bytes], roster: Roster, done: str) -> tuple[bytes, ...]:

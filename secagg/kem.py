@@ -14,8 +14,10 @@ Two uses, each with a key pair of its own:
 
 from __future__ import annotations
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 
+from fedsec.errors import ConfigError
 from secagg import keys, labels
 from secagg.encoding import digest, fields, number
 from secagg.messages import Pair
@@ -25,8 +27,27 @@ MlKemPrivateKey = MLKEM768PrivateKey
 
 
 def private_key(seed: bytes) -> MLKEM768PrivateKey:
-    """The key pair of a 64-byte seed."""
-    return MLKEM768PrivateKey.from_seed_bytes(seed)
+    """The key pair of a 64-byte seed.
+
+    Raises:
+        ConfigError: this build of ``cryptography`` has no ML-KEM-768.
+    """
+    try:
+        return MLKEM768PrivateKey.from_seed_bytes(seed)
+    except UnsupportedAlgorithm:
+        raise ConfigError(
+            "this build of the package cryptography has no ML-KEM-768",
+            remedy="Install cryptography 48 or newer as a wheel, or build it with an OpenSSL of 3.5 or newer.",
+        ) from None
+
+
+def check_supported() -> None:
+    """Find a build without ML-KEM-768 before anything depends on it.
+
+    Raises:
+        ConfigError: this is one.
+    """
+    private_key(bytes(KEY_SEED_BYTES))
 
 
 def mask_private_key(seed: bytes) -> MLKEM768PrivateKey:

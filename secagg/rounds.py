@@ -171,7 +171,7 @@ def read_survivors(data: bytes, *, session: SessionConfig, index: int, phase: Ma
     if not near <= set(phase.place.members):
         _refuse("a survivor never dealt shares", "survivors")
     if len(survivors) < session.min_survivors or len(near) < session.threshold:
-        _refuse(f"{len(survivors)} survivors are too few to open a sum", "survivors")
+        _refuse(f"{len(survivors)} survivors, {len(near)} of them around this client, are too few", "survivors")
     return survivors
 
 

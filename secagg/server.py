@@ -13,15 +13,14 @@ anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedsec.errors import CohortError, ConfigError, LocalProtocolError, RemoteProtocolError
-from fedsec.keystream import KeyStream
-from secagg import keys, labels, masking, messages, shamir, transcript, tree
+from secagg import kem, keys, labels, masking, messages, shamir, transcript, tree
 from secagg.config import RoundConfig, SessionConfig
 from secagg.dealing import entries_root
 from secagg.encoding import digest
@@ -32,6 +31,7 @@ from secagg.messages import CIPHERTEXT_BYTES, KEM_CIPHERTEXT_BYTES, Advertise, A
 from secagg.opening import Opening
 from secagg.packing import has_clean_padding, packed_size, word_type
 from secagg.states import ORDER, SERVER_TRANSITIONS, STEP_OF, Step
+from secagg.unmasking import IN_PROCESS, Unmasker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,19 +56,25 @@ class Server:
         identity: the server's, whose public key the roster has.
         roster: as the clients pinned it.
         session: for this roster.
+        unmasker: holds the sum and takes the masks off it.
 
     Raises:
-        ConfigError: identity, roster and session do not belong together.
+        ConfigError: identity, roster and session do not belong together, or ML-KEM is missing here.
     """
 
-    def __init__(self, *, identity: Identity, roster: Roster, session: SessionConfig) -> None:
+    def __init__(
+        self, *, identity: Identity, roster: Roster, session: SessionConfig, unmasker: Unmasker = IN_PROCESS
+    ) -> None:
         if identity.public_key != roster.server:
             raise ConfigError("the roster names another server")
         if session.roster_digest != roster.digest or session.clients != len(roster.members):
             raise ConfigError("the session is for another roster")
+        if session.hybrid:
+            kem.check_supported()
         self._identity = identity
         self._roster = roster
         self._session = session
+        self._unmasker = unmasker
         self._kid = session.kid
         self._step = Step.NEW
         self._asked: tuple[int, ...] = ()
@@ -179,7 +185,7 @@ class Server:
 
         Raises:
             LocalProtocolError: nothing to close; ``round_config`` missing, superfluous or of another session.
-            CohortError: too few are left; the session has failed and its data are dropped.
+            CohortError: too few are left, of all or around one; the session has failed and its data are dropped.
             RemoteProtocolError: rule "dealing" (``peer`` dealt shares of a wrong seed) or "range" (``peer`` is
                 ``None``: the sum is impossible, and who spoilt it cannot be seen); the session has failed.
         """
@@ -201,7 +207,7 @@ class Server:
         self._dropped_at[self._step.value] = lost
         try:
             requests = close()
-        except (CohortError, RemoteProtocolError):
+        except BaseException:  # even a Ctrl-C: what was begun on the sum must not be begun again
             self._step = Step.FAILED
             self._sum = self._sum[:0].copy()
             self._revealed = {}
@@ -235,6 +241,23 @@ class Server:
                 remedy="Run the round again with the banks that are reachable, or raise the number of banks.",
             )
         return answered
+
+    def _need_near(self, owners: Iterable[int], present: tuple[int, ...]) -> None:
+        """That t of those ``present`` are in the neighbourhood of each of ``owners``.
+
+        With fewer its seeds can never be rebuilt, so the round is lost, and nobody need reveal anything for it.
+        """
+        alive, needed = set(present), self._session.threshold
+        for owner in owners:
+            near = len(alive.intersection(self._session.neighbourhood(owner)))
+            if near < needed:
+                raise CohortError(
+                    f"{near} banks are left around bank {owner} at step {self._step.value!r}, {needed} are needed",
+                    survivors=near,
+                    needed=needed,
+                    step=self._step.value,
+                    remedy="Run the round again with the banks that are reachable, or raise the number of neighbours.",
+                )
 
     def _check_signature(self, index: int, signature: bytes, statement: transcript.Statement) -> None:
         if not verify(self._roster.public_key(index), signature, *statement):
@@ -326,6 +349,7 @@ class Server:
 
     def _close_advertise(self) -> dict[int, bytes]:
         members = self._need(self._session.min_survivors)
+        self._need_near(members, members)
         root, paths = transcript.members_root(self._advertised.values(), self._session.clients)
         signature = self._identity.sign(*transcript.members(self._kid, root))
         self._t1 = transcript.t1(self._kid, root)
@@ -341,13 +365,14 @@ class Server:
     def _close_share(self, config: RoundConfig | None) -> dict[int, bytes]:
         assert config is not None
         dealers = self._need(self._session.min_survivors)
+        self._need_near(dealers, dealers)
         encoded = config.encode()
         signature = self._identity.sign(*transcript.round_config(self._kid, encoded))
         root, paths = transcript.dealers_root(self._dealings.values(), self._session.clients)
         root_signature = self._identity.sign(*transcript.dealers(self._kid, self._t1, root))
         self._sid = config.sid
         self._t2 = transcript.t2(self._sid, self._t1, root)
-        self._sum = np.zeros(self._session.dimension, dtype=self._sum.dtype)
+        self._sum = self._unmasker.zeros(self._session.dimension, self._sum.dtype)
         present = set(dealers)
         requests = {}
         for receiver in dealers:
@@ -391,11 +416,13 @@ class Server:
 
     def _close_mask(self) -> dict[int, bytes]:
         self._survivors = self._need(self._session.min_survivors)
+        self._need_near(self._entries, self._survivors)
         request = messages.encode(messages.AgreeRequest(survivors=self._survivors))
         return dict.fromkeys(self._survivors, request)
 
     def _close_agree(self) -> dict[int, bytes]:
         signers = self._need(self._session.threshold)
+        self._need_near(self._entries, signers)
         agreed = tuple(self._agreed[index] for index in signers)
         statement = transcript.agreement(self._sid, self._t2, self._survivors)
         self._agreement = messages.Agreement(
@@ -450,13 +477,13 @@ class Server:
 
     def _remove_masks(self, self_seeds: dict[int, bytes], pairs: list[tuple[int, int, bytes]]) -> None:
         """Take off every survivor's own mask, and what it shares with each dealer that sent no masked input."""
-        add: list[KeyStream] = []
-        subtract = [KeyStream(keys.self_key(seed, self._t2)) for seed in self_seeds.values()]
+        add: list[bytes] = []
+        subtract = [keys.self_key(seed, self._t2) for seed in self_seeds.values()]
         for survivor, dropped, secret in pairs:
-            stream = KeyStream(keys.pair_key(secret, self._t2, survivor, dropped))
+            key = keys.pair_key(secret, self._t2, survivor, dropped)
             # The survivor added the stream if the other index is higher.
-            (subtract if dropped > survivor else add).append(stream)
-        masking.combine(self._sum, add=add, subtract=subtract)
+            (subtract if dropped > survivor else add).append(key)
+        self._unmasker.combine(self._sum, add=add, subtract=subtract)
 
 
 def _shape(entry: messages.Entry) -> tuple[int, int, bool]:

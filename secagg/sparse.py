@@ -5,11 +5,15 @@ client's k neighbours are hypergeometric. With n clients, c corrupt, at most n -
 
 * *connected*: the probability that the honest survivors fall into two parts, between which no mask is left, is
   below n (n - k - 1) / 2 * C(n - k, B - k) / C(n, B), which must be below 2^-(sigma + 1); zero where k > B;
-* *secret*: t1 is the least number that the corrupt neighbours of any client exceed with probability below
-  2^-(sigma + 1); against a semi-honest server t > t1, against one that would lie about who dropped 2t > k + t1;
+* *secret*: t1 is the least number such that some client has more corrupt neighbours than that with probability below
+  2^-(sigma + 1), by a union over the n clients; against a semi-honest server t > t1, against one that would lie about
+  who dropped 2t > k + t1;
 * *correct*: t is at most the 2^-20 / n quantile of the surviving neighbours, so that sums open.
 
-Together the first two fail with probability below 2^-sigma. All in integers and fractions: nothing rounds.
+Together the first two fail in a round with probability below 2^-sigma. The order is drawn once and who drops out
+changes, so over T rounds it is (T + 1) * 2^-(sigma + 1). Both hold for corrupt and dropped clients that do not depend
+on the order: whoever makes clients drop out knowing it can cut the graph. All in integers and fractions: nothing
+rounds.
 """
 
 from __future__ import annotations
@@ -30,8 +34,10 @@ def parameters(clients: int, *, corrupt: int, dropped: int, semi_malicious: bool
     no sparse graph against any but a semi-honest server.
 
     Raises:
-        ConfigError: no degree below n serves.
+        ConfigError: no degree below n serves, or c and n - m are not numbers of clients.
     """
+    if min(corrupt, dropped) < 0 or max(corrupt, dropped) > clients:
+        raise ConfigError(f"{corrupt} corrupt and {dropped} dropped are not out of {clients} clients")
     for degree in range(2, clients, 2):
         if not is_connected(clients, degree=degree, absent=corrupt + dropped):
             continue

@@ -9,6 +9,7 @@ import shutil
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from statistics import NormalDist
 
 import pytest
 
@@ -187,11 +188,11 @@ def test_the_constants_in_the_privacy_page_are_the_codes():
     ]
 
 
-def default_run() -> tuple[float, float, list[float]]:
-    """ε spent, ε reserved and ε by adversary of `fedsec run --epsilon 3` when no attempt is lost."""
+def default_plan() -> fl_engine.plan.TaskPlan:
+    """The plan of `fedsec run --epsilon 3`."""
     settings = RunSettings(epsilon=3.0)
     schema = fl_engine.data.synthetic.SYNTHETIC_SCHEMA
-    plan = fl_engine.planning.build_plan(
+    return fl_engine.planning.build_plan(
         settings,
         task="readme",
         slots=(6_000,) * settings.banks,
@@ -199,6 +200,11 @@ def default_run() -> tuple[float, float, list[float]]:
         numeric_width=schema.numeric_width,
         federated_evaluation=False,
     )
+
+
+def default_run() -> tuple[float, float, list[float]]:
+    """ε spent, ε reserved and ε by adversary of `fedsec run --epsilon 3` when no attempt is lost."""
+    plan = default_plan()
     begun = {"scaling": 1, "training": plan.rounds}
     bounds = adversary_bounds(
         lambda shares: [
@@ -223,6 +229,34 @@ def test_the_figures_of_the_readmes_statement_are_those_of_a_default_run():
     assert f"| ε = {spent:.3f} |" in page and f"here {math.exp(spent):.0f} times" in page
     table = page.partition("| against |")[2].partition("\n\n")[0]
     assert re.findall(r"\| ([\d.]+) \|$", table, re.MULTILINE) == [f"{epsilon:.2f}" for epsilon in against]
+
+
+def test_the_figures_of_the_weaknesses_page_are_those_of_a_default_run():
+    page = (ROOT / "docs" / "weaknesses.md").read_text("utf-8")
+    plan = default_plan()
+    training = next(planned for planned in plan.sums if planned.name == "training")
+    mechanism, clip = training.mechanism, training.mechanism.clip * training.mechanism.grid_scale
+    deviation = math.sqrt(mechanism.share_variance)
+    assert f"{plan.rounds} training rounds of d = {training.dimension:,} values" in page
+    assert f"n = {plan.clients}, c = {plan.corrupt}, t = m = {plan.threshold}, h = {plan.honest_inputs}" in page
+    assert plan.min_survivors == plan.threshold
+    table = page.partition("| shares that count |")[2].partition("\n\n")[0]
+    advantages = {
+        int(shares): float(value)
+        for shares, value in re.findall(r"^\| (\d+) \| .* \| ([\d.]+) \|$", table, re.MULTILINE)
+    }
+    assert advantages == {
+        shares: round(
+            2 * NormalDist().cdf(mechanism.sensitivity / deviation * math.sqrt(plan.rounds / shares) / 2) - 1, 3
+        )
+        for shares in (10, 7, 4, 1)
+    }
+    one = (training.quantiser.saturation + training.quantiser.noise_bound) / clip
+    assert f"{one:,.0f} clips a coordinate, {one * math.sqrt(training.dimension):,.0f} clips in L2 norm" in page
+    assert f"the noise of ten has a standard deviation of {math.sqrt(10) * deviation / clip:.1f} clips" in page
+    assert f"10 banks against 9: {math.sqrt(19) * deviation / clip:.1f} clips" in page
+    assert f"13 of the 19: {math.sqrt(13) * deviation / clip:.1f} clips" in page
+    assert f"ε = {default_run()[2][-1]:.2f} in a default run" in page
 
 
 def imported() -> set[str]:

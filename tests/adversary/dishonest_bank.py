@@ -131,6 +131,23 @@ def share_changed(federation: Federation, index: int, *, kind: str = "self_share
     return revealed(federation, message, tuple(shares["self_shares"]), tuple(shares["mask_shares"]))
 
 
+def crooked_shares(secret: str, monkeypatch: pytest.MonkeyPatch, federation: Federation) -> None:
+    """Bank 3 deals consistent shares of another ``secret`` ("self", "mask") than its own, or of a "large" one."""
+    split = shamir.split
+    client = federation.clients[BANK]
+
+    def crooked(value: int, **arguments: Any) -> dict[int, int]:
+        is_mask = value == int.from_bytes(client._phase.mask_seed, "big")
+        if secret == "large":
+            return split(2**256 + 5, **arguments)
+        return split(value ^ 1 if is_mask == (secret == "mask") else value, **arguments)
+
+    monkeypatch.setattr(shamir, "split", crooked)
+    federation.sent["share", BANK] = client.share(federation.requests[BANK])
+    monkeypatch.setattr(shamir, "split", split)
+    federation.server.receive(BANK, federation.sent["share", BANK])
+
+
 def entry_at(place: int, **edit: Callable[[Any], Any]) -> Edit:
     """The entry for one receiver with fields edited."""
 
@@ -272,15 +289,15 @@ BAD_DEALINGS: dict[str, Lie] = {
 }
 
 
-def _masked(edit: Callable[[bytes], bytes]) -> Lie:
+def _masked(edit: Callable[[bytes], bytes], *unchecked: str) -> Lie:
     forge = lambda f, m: remasked(f, m, edit(bytes(m.payload)))  # noqa: E731
-    return Lie(step="mask", rule="payload", forge=forge, unchecked=("payload",), changes={"ring_bits": 21})
+    return Lie(step="mask", rule="payload", forge=forge, unchecked=unchecked, changes={"ring_bits": 21})
 
 
 BAD_INPUTS: dict[str, Lie] = {
-    "masked-input-cut": _masked(lambda p: p[:-1]),
-    "masked-input-too-long": _masked(lambda p: p + b"\x00"),
-    "masked-input-with-loose-bits": _masked(lambda p: p[:-1] + bytes([p[-1] | 0x80])),
+    "masked-input-cut": _masked(lambda p: p[:-1], "payload"),
+    "masked-input-too-long": _masked(lambda p: p + b"\x00", "payload"),
+    "masked-input-with-loose-bits": _masked(lambda p: p[:-1] + bytes([p[-1] | 0x80]), "payload"),
     "masked-input-empty": _masked(lambda p: b""),
     "masked-input-changed-after-signing": Lie(
         step="mask",

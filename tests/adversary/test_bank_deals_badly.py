@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from fedsec.errors import LocalProtocolError, RemoteProtocolError
-from secagg import Step, kem, keys, shamir
+from secagg import Step, kem, keys
 from secagg.opening import Opening
 from tests.adversary.attacks_on_shares import DEALERS
-from tests.adversary.dishonest_bank import BANK, Edit, entry_at, redealt
+from tests.adversary.dishonest_bank import BANK, Edit, crooked_shares, entry_at, redealt
 from tests.adversary.dishonest_server import play, play_unchecked
 from tests.secagg.helpers import Federation, flip
 
@@ -59,23 +57,6 @@ def test_the_receiver_names_the_dealer_and_the_others_go_on(edit: Edit, rule: st
     assert np.array_equal(federation.opened().total, federation.plain_sum(set(range(10)) - {0, BANK}))
 
 
-def _crooked_shares(secret: str, monkeypatch: pytest.MonkeyPatch, federation: Federation) -> None:
-    """Bank 3 deals consistent shares of something else than what it committed to."""
-    split = shamir.split
-    client = federation.clients[BANK]
-
-    def crooked(value: int, **arguments: Any) -> dict[int, int]:
-        is_mask = value == int.from_bytes(client._phase.mask_seed, "big")
-        if secret == "large":
-            return split(2**256 + 5, **arguments)
-        return split(value ^ 1 if is_mask == (secret == "mask") else value, **arguments)
-
-    monkeypatch.setattr(shamir, "split", crooked)
-    federation.sent["share", BANK] = client.share(federation.requests[BANK])
-    monkeypatch.setattr(shamir, "split", split)
-    federation.server.receive(BANK, federation.sent["share", BANK])
-
-
 def _go_on(federation: Federation, *, dropped: tuple[int, ...] = ()) -> None:
     """From step 1, where bank 3 has dealt, to the end of step 4, which is left open."""
     federation.collect("share", without=(BANK,))
@@ -101,7 +82,7 @@ def _is_convicted(federation: Federation) -> None:
 @pytest.mark.parametrize("secret", ["self", "mask", "large"])
 def test_a_dealer_of_another_seed_is_named_and_nobody_else(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
     federation = Federation(n=10).run(until="share")
-    _crooked_shares(secret, monkeypatch, federation)
+    crooked_shares(secret, monkeypatch, federation)
     _go_on(federation, dropped=(BANK,) if secret == "mask" else ())
     _is_convicted(federation)
     with pytest.raises(LocalProtocolError):
@@ -112,7 +93,7 @@ def test_a_dealer_of_another_seed_is_named_and_nobody_else(secret: str, monkeypa
 def test_control_a_wrong_seed_that_nobody_needs_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checks are lazy: the mask seed of a survivor is never rebuilt."""
     federation = Federation(n=10).run(until="share")
-    _crooked_shares("mask", monkeypatch, federation)
+    crooked_shares("mask", monkeypatch, federation)
     _go_on(federation)
     federation.close("unmask")
     assert np.array_equal(federation.opened().total, federation.plain_sum(range(10)))

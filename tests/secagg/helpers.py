@@ -176,9 +176,11 @@ def draw_seed(federation: Federation) -> tuple[bytes, dict[str, Any]]:
     return seed, {"commits": commits, "list": listed, "reveals": reveals, "drawn": drawn}
 
 
-def sparse(n: int = 20, *, corrupt: int = 1, dropped: int = 1, **changes: Any) -> Federation:
-    """A federation on a sparse graph whose order was drawn, for ``corrupt`` and at most ``dropped`` banks."""
-    seed, _ = draw_seed(Federation(n=n))
+def sparse(
+    n: int = 20, *, corrupt: int = 1, dropped: int = 1, order: bytes | None = None, **changes: Any
+) -> Federation:
+    """A federation on a sparse graph, its order drawn or given, for ``corrupt`` and at most ``dropped`` banks."""
+    seed = draw_seed(Federation(n=n))[0] if order is None else order
     degree, least = parameters(n, corrupt=corrupt, dropped=dropped)
     graph = {
         "graph": Harary(degree=degree, seed=seed),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from fedsec.errors import ConfigError
 from secagg import (
@@ -15,7 +16,10 @@ from secagg import (
     QuantiserParameters,
     Roster,
     RoundConfig,
+    Server,
+    State,
     default_corrupt,
+    kem,
     threshold,
 )
 from secagg.identity import verify
@@ -192,3 +196,24 @@ def test_signatures_bind_context_and_every_field_boundary() -> None:
     assert not verify(identity.public_key, signature[:-1], b"context", b"ab", b"c")
     assert not verify(b"no key", signature, b"context", b"ab", b"c")
     assert Identity.from_private_bytes(identity.private_bytes()).public_key == identity.public_key
+
+
+@pytest.mark.parametrize("hybrid", [True, False])
+def test_a_build_without_ml_kem_is_told_before_anything_runs(hybrid: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some builds of ``cryptography`` stand on an OpenSSL that has no ML-KEM; a classical session does not need it."""
+
+    class Missing:
+        @staticmethod
+        def from_seed_bytes(seed: bytes) -> NoReturn:
+            raise UnsupportedAlgorithm("ML-KEM-768 is not supported by this backend")
+
+    federation = Federation(changes={} if hybrid else {"key_exchange": "x25519"}).start()
+    monkeypatch.setattr(kem, "MLKEM768PrivateKey", Missing)
+    if not hybrid:
+        federation.clients[0].advertise(federation.requests[0])
+        return
+    with pytest.raises(ConfigError, match="ML-KEM"):
+        Server(identity=federation.server_identity, roster=federation.roster, session=federation.session)
+    with pytest.raises(ConfigError, match="ML-KEM"):
+        federation.clients[0].advertise(federation.requests[0])
+    assert federation.clients[0].state is State.ABORTED

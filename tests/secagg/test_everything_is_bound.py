@@ -139,15 +139,15 @@ BOUND: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, Any]]]] = {
         {"kid": (A, X), "t1": (B, X), "lower": (1, 2), "higher": (3, 4), "ciphertext": (C, X)},
     ),
     "draw_commitment": (
-        lambda nonce, index, **r: draw._commitment(_roster(**r), index, nonce),
+        lambda nonce, index, **r: draw._commitment(_roster(**r).digest, index, nonce),
         {"nonce": (A, X), "index": (1, 2), "server": (A, X)},
     ),
     "draw_list": (
-        lambda commitments, **r: draw._list(_roster(**r), commitments),
+        lambda commitments, **r: draw._list(_roster(**r).digest, commitments),
         {"commitments": ((A, B), (B, A)), "server": (A, X)},
     ),
     "draw_seed": (
-        lambda nonces, **r: draw._seed(_roster(**r), nonces),
+        lambda nonces, **r: draw._seed(_roster(**r).digest, nonces),
         {"nonces": ((A, B), (B, A)), "server": (A, X)},
     ),
     "pair_key": (keys.pair_key, {"secret": (A, X), "t2": (B, X), "one": (1, 2), "other": (3, 4)}),

@@ -220,6 +220,32 @@ def test_key_stream_is_the_cipher_applied_to_a_counter_from_zero(length: int) ->
     assert length < 16 or other != expected
 
 
+@pytest.mark.parametrize("start", [0, 16, 4096, TILE_BYTES - 16, TILE_BYTES, 3 * TILE_BYTES + 48])
+def test_key_stream_that_starts_later_is_the_rest_of_the_same_stream(start: int) -> None:
+    """Where parts of one stream are read by several processes. Control: one block too early or too late differs."""
+    whole, part = bytearray(start + 1000), bytearray(1000)
+    KeyStream(NIST_KEY).read_into(memoryview(whole))
+    KeyStream(NIST_KEY, start=start).read_into(memoryview(part))
+    assert part == whole[start:]
+    for wrong in (start + 16, abs(start - 16)):
+        KeyStream(NIST_KEY, start=wrong).read_into(memoryview(part))
+        assert part != whole[start:]
+
+
+def test_key_stream_starts_far_on_and_at_whole_blocks_only() -> None:
+    """The counter is 128 bits wide: beyond 2^32 blocks it is still the block's number."""
+    block = 2**32 + 5
+    expected = Cipher(algorithms.AES(NIST_KEY), modes.ECB()).encryptor().update(block.to_bytes(16, "big"))
+    found = bytearray(16)
+    KeyStream(NIST_KEY, start=16 * block).read_into(memoryview(found))
+    assert found == expected
+    KeyStream(NIST_KEY, start=16 * 5).read_into(memoryview(found))
+    assert found != expected
+    for start in (1, 8, 17, 4095):
+        with pytest.raises(ValueError, match="multiple of 16"):
+            KeyStream(NIST_KEY, start=start)
+
+
 def test_key_stream_words_are_little_endian() -> None:
     raw = bytearray(32)
     KeyStream(NIST_KEY).read_into(memoryview(raw))

@@ -76,7 +76,7 @@ class _Scalar(_Silent):
 @pytest.mark.parametrize("stream", [_Silent, _Scalar])
 def test_control_weak_masks_are_seen(stream: type[_Silent], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secagg.client, "KeyStream", stream)
-    monkeypatch.setattr(secagg.server, "KeyStream", stream)
+    monkeypatch.setattr(secagg.unmasking, "KeyStream", stream)
     assert _leaks(_run())
 
 

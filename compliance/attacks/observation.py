@@ -1,0 +1,91 @@
+"""What a server sees in opened sums, played by the hundred thousand: production rounding, production noise, addition.
+
+That a sum opened by the protocol is the sum of the banks' integers, exactly, is what
+``tests/adversary/test_opened_sums_are_exact.py`` holds; so games can be played on sums of integers alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compliance.attacks.setting import Setting
+from dp.mechanism import LARGEST_SATURATION
+from dp.noise import discrete_gaussian
+from fedsec.rounding import stochastic_round
+
+Vector = NDArray[np.float64]
+GAMES = 20_000
+FEWEST_GAMES = 400
+COORDINATES = 256  # read of a sum at most: nearly all of the difference lies in them
+_DRAWS = 10_000_000  # of noise in one attack: a few seconds
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Question:
+    """Two things that a sum may hold, all else being known to the server and taken off.
+
+    Attributes:
+        yes, no: float64 ``(k,)``, what is in the sum in either case, on the coordinates where they differ.
+    """
+
+    yes: Vector
+    no: Vector
+
+    @classmethod
+    def between(cls, yes: Vector, no: Vector) -> Question:
+        """The question whether ``yes`` or ``no``, both ``(d,)``, is in a sum; only the coordinates that differ most."""
+        apart = np.abs(yes - no)
+        asked = apart > 1e-9 * apart.max()
+        if asked.sum() > COORDINATES:
+            asked = apart >= np.partition(apart, -COORDINATES)[-COORDINATES]
+        return cls(yes=yes[asked], no=no[asked])
+
+    def scores(self, seen: Vector) -> Vector:
+        """The best statistic under Gaussian noise: ``seen`` ``(games, k)`` along the line from no to yes."""
+        line = self.yes - self.no
+        scores: Vector = seen @ (line / np.linalg.norm(line))
+        return scores
+
+    def games(self, setting: Setting, *, openings: int) -> int:
+        """How many games of either kind can be played in reasonable time."""
+        draws = 2 * len(self.yes) * openings * setting.shares
+        return max(FEWEST_GAMES, min(GAMES, _DRAWS // draws)) // 2
+
+
+def observed(setting: Setting, vector: Vector, *, games: int, openings: int = 1, shares: int | None = None) -> Vector:
+    """Sums over ``openings`` opened sums that hold ``vector`` ``(k,)``, float64 ``(games, k)``, in its units.
+
+    Args:
+        shares: noise shares in each opened sum; None: those that count against the target adversary.
+
+    In a mode that samples, a record is in a sum by its own coin, from the operating system as in a bank.
+    """
+    size = games * len(vector)
+    total = np.zeros(size, dtype=np.int64)
+    coins = np.random.default_rng()
+    for _ in range(openings):
+        present = coins.random((games, 1)) < setting.sampling_rate
+        values = np.where(present, vector, 0.0).ravel()
+        total += rounded(setting, values)
+        for _ in range(setting.shares if shares is None else shares):
+            total += noise(setting, size)
+    return (total / setting.grid_scale).reshape(games, len(vector))
+
+
+def unprotected(setting: Setting, vector: Vector, *, games: int) -> Vector:
+    """The same of one sum in which every record is and no noise: what plain FedAvg shows."""
+    values = np.broadcast_to(vector, (games, len(vector))).ravel()
+    return (rounded(setting, values) / setting.grid_scale).reshape(games, len(vector))
+
+
+def rounded(setting: Setting, values: Vector) -> NDArray[np.int64]:
+    """``values`` ``(k,)`` on the grid of the noise."""
+    return stochastic_round(values, saturation=LARGEST_SATURATION, scale=setting.grid_scale)
+
+
+def noise(setting: Setting, size: int) -> NDArray[np.int64]:
+    """One bank's noise share on ``size`` coordinates."""
+    return discrete_gaussian(size, variance=setting.share_variance, bound=setting.noise_bound)

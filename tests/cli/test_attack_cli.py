@@ -1,0 +1,117 @@
+"""``fedsec attack``: table, page, one JSON object, exit codes; a wrong verdict fails the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.main import invoke
+from compliance.attacks import suite
+from tests.compliance.attacks.helpers import attack, finished_run, hurry, without_masks, without_noise
+
+QUICK = ("first-layer", "key-swap", "harvest", "sum-membership", "bank-property")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hurry(monkeypatch)
+    monkeypatch.setattr(suite, "ATTACKS", tuple(map(attack, QUICK)))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_table_and_a_page_where_it_says(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert invoke(["attack"]) == 0
+    said = capsys.readouterr()
+    assert "page: attack.html" in said.out and (tmp_path / "attack.html").is_file()
+    for name in QUICK:
+        assert " ".join(attack(name).title.split()[:3]) in said.out
+    assert "Everything came out as claimed" in said.out
+    assert f"{len(QUICK)}/{len(QUICK)}" in said.err
+    assert "\x1b" not in said.out + said.err
+
+
+def test_json_is_one_object_of_the_documented_shape(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["attack", "--json", "--out", "seen.html"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["ok"] is True and said["page"] == "seen.html" and Path("seen.html").is_file()
+    assert [each["name"] for each in said["attacks"]] == list(QUICK)
+    for each in said["attacks"]:
+        assert each["against_plain"] == "succeeded"
+        assert each["against_fedsec"] in ("failed", "bounded", "not protected")
+        assert each["evidence"]["fedsec"] and each["ok"] is True
+    bounded = next(each for each in said["attacks"] if each["name"] == "sum-membership")["figures"]["fedsec"]
+    assert bounded["low"] <= bounded["bound"]
+
+
+@pytest.mark.parametrize(("control", "which"), [(without_masks, "first-layer"), (without_noise, "sum-membership")])
+def test_control_unprotected_or_without_noise_the_command_fails(
+    control: object, which: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert callable(control)
+    control(monkeypatch)
+    assert invoke(["attack", "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert said["ok"] is False
+    wrong = [each["name"] for each in said["attacks"] if not each["ok"]]
+    assert which in wrong
+    assert invoke(["attack"]) == 1
+    assert "NOT as claimed" in capsys.readouterr().out
+
+
+def test_a_runs_parameters_are_attacked_and_its_directory_gets_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished_run(tmp_path / "run")
+    assert invoke(["attack", str(run), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["subject"].startswith("run 2026") and said["page"] == str(run / "attack.html")
+    page = (run / "attack.html").read_text("utf-8")
+    assert said["subject"] in page and "4,033 numbers" in page
+
+
+def test_neither_page_nor_table_names_what_the_run_must_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.compliance.helpers import IDENTIFIERS
+
+    run = finished_run(tmp_path / "run")
+    assert invoke(["attack", str(run)]) == 0
+    text = capsys.readouterr().out + (run / "attack.html").read_text("utf-8")
+    named = (*IDENTIFIERS.files, *IDENTIFIERS.datasets, "Nordhafen", "Kestrel", "merchantCategory", "iban_sender")
+    assert not [name for name in named if name in text]
+    assert run.name in text  # the control: what is there is found
+
+
+@pytest.mark.parametrize("name", ["nothing-here", "run.partial", "empty"])
+def test_what_is_no_finished_run_is_bad_input(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if name == "empty":
+        (tmp_path / name).mkdir()
+    if name == "run.partial":
+        finished_run(tmp_path / name)
+    assert invoke(["attack", str(tmp_path / name)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    errors = [line for line in said.err.splitlines() if not line.startswith("…")]
+    assert errors[0].startswith("Error: ") and len(errors) <= 2
+    assert not list(tmp_path.rglob("attack.html"))
+
+
+@pytest.mark.parametrize("out", ["no/such/folder/a.html", "."])
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_attacked(
+    out: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "carry_out", lambda *_: pytest.fail("an attack was carried out"))
+    assert invoke(["attack", "--out", out]) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+def test_an_interruption_leaves_no_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(suite, "carry_out", interrupted)
+    assert invoke(["attack"]) == 130
+    assert "no page was written" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
