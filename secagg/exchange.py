@@ -69,8 +69,8 @@ class Exchange:
         return keys.ciphertext_key(channel + secret, self.t1, self.index, member.index, carried), carried
 
     def key_from(self, dealer: int, entry: Entry) -> bytes | None:
-        """The key of the ciphertext in ``entry``, or ``None`` for a KEM ciphertext that cannot be one."""
-        secret: bytes | None = b""
+        """The key of the ciphertext in ``entry``, or ``None`` if its KEM ciphertext cannot be one or has no place."""
+        secret = None if entry.kem else b""
         if self.share_kem is not None:
             secret = kem.decapsulate(self.share_kem, entry.kem)
         if secret is None:

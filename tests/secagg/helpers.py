@@ -22,6 +22,7 @@ from secagg import (
     Server,
     SessionConfig,
     default_corrupt,
+    messages,
     threshold,
 )
 from secagg.config import SEMI_HONEST
@@ -30,6 +31,20 @@ from secagg.graph import Harary
 from secagg.sparse import parameters
 
 STEPS = ("advertise", "share", "mask", "agree", "unmask")
+REQUESTS = {
+    "advertise": messages.AdvertiseRequest,
+    "share": messages.ShareRequest,
+    "mask": messages.MaskRequest,
+    "agree": messages.AgreeRequest,
+    "unmask": messages.UnmaskRequest,
+}
+REPLIES = {
+    "advertise": messages.Advertise,
+    "share": messages.Share,
+    "mask": messages.Mask,
+    "agree": messages.Agree,
+    "unmask": messages.Unmask,
+}
 POLICY = ClientPolicy(
     tasks=frozenset({"task"}),
     purposes=frozenset({"training"}),
@@ -176,6 +191,11 @@ def sparse(
     }
     policy = replace(POLICY, min_corrupt=corrupt, adversaries=frozenset({SEMI_HONEST}), graph_seed=seed)
     return Federation(n=n, changes=graph | changes, policy=policy)
+
+
+def send(client: Client, step: str, request: bytes) -> Any:
+    """Hand ``request`` to ``client`` at ``step``; for "mask" the half that reads it."""
+    return client.accept(request) if step == "mask" else getattr(client, step)(request)
 
 
 def decode(data: bytes, kind: type[Any]) -> Any:

@@ -1,66 +1,26 @@
 """Golden vectors, good and bad: ``python -m tests.secagg.make_vectors`` writes them, the tests compare.
 
-Another implementation of docs/protocol.md must reproduce them. The operating system's randomness is replaced by a
-counter stream for the time of the whole-transcript vectors, here and nowhere else. ML-KEM's encapsulation takes its
-coins inside the library, so a hybrid transcript lists what each encapsulation gave, and is replayed with that list.
+Another implementation of docs/protocol.md must reproduce them; ``vectors/README.md`` says how. The operating system's
+randomness is replaced for the time of the whole rounds, here and nowhere else (:mod:`tests.secagg.determinism`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
 import numpy as np
 
-from fedsec.errors import RemoteProtocolError
 from fedsec.keystream import KeyStream
 from secagg import dealing, kem, keys, messages, packing, shamir, tree
 from secagg.config import CLASSICAL, HYBRID
 from secagg.graph import Harary, neighbourhood, permutation
-from tests.secagg.helpers import STEPS, Federation, draw_seed, flip, sparse
-
-FOLDER = Path(__file__).parent / "vectors"
-VICTIM = 0
-SMALL: dict[str, Any] = {"dimension": 5, "ring_bits": 21, "key_exchange": CLASSICAL}
-
-
-class Encapsulations:
-    """Stands in for :func:`secagg.kem.encapsulate`: replays a list of its results, or makes one."""
-
-    def __init__(self, recorded: list[list[str]] | None = None) -> None:
-        self.made: list[list[str]] = []
-        self._recorded = recorded
-        self._really = kem.encapsulate
-
-    def __call__(self, public: bytes) -> tuple[bytes, bytes]:
-        if self._recorded is None:
-            secret, ciphertext = self._really(public)
-        else:
-            secret, ciphertext = (bytes.fromhex(part) for part in self._recorded[len(self.made)])
-        self.made.append([secret.hex(), ciphertext.hex()])
-        return secret, ciphertext
-
-
-@contextmanager
-def counted_randomness() -> Iterator[None]:
-    """``os.urandom`` gives blocks SHA-256("fedsec test entropy" || counter); a call starts at a new block."""
-    counter = 0
-
-    def draw(size: int) -> bytes:
-        nonlocal counter
-        out = b""
-        while len(out) < size:
-            out += hashlib.sha256(b"fedsec test entropy" + counter.to_bytes(8, "big")).digest()
-            counter += 1
-        return out[:size]
-
-    with mock.patch("os.urandom", draw):
-        yield
+from tests.secagg.determinism import FOLDER, SMALL, VICTIM, Encapsulations, counted_randomness
+from tests.secagg.helpers import STEPS, Federation, draw_seed, sparse
+from tests.secagg.refusals import refusals
 
 
 def key_schedule() -> dict[str, str]:
@@ -195,38 +155,14 @@ def drawn() -> dict[str, Any]:
     }
 
 
-def transcript() -> dict[str, Any]:
-    """A whole round, and requests at each of its steps that a client must refuse, with the rule."""
-    return {"good": whole_round(), "bad": list(_refusals())}
-
-
-def _refusals() -> Iterator[dict[str, Any]]:
-    edits: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
-        ("last byte cut off", lambda data: data[:-1]),
-        ("a bit of the last byte flipped", lambda data: flip(data, len(data) - 1)),
-        ("a byte appended", lambda data: data + b"\x00"),
-        ("array header in its long form", lambda data: b"\xdc\x00" + bytes([data[0] & 15]) + data[1:]),
-    )
-    for step in STEPS:
-        for name, edit in edits:
-            with counted_randomness():
-                federation = Federation(changes=SMALL).run(until=step)
-                request = edit(federation.requests[VICTIM])
-                try:
-                    federation.reply(step, VICTIM, request)
-                except RemoteProtocolError as error:
-                    yield {"step": step, "edit": name, "request": request.hex(), "rule": error.rule}
-                else:
-                    raise AssertionError(f"{name} at {step} was answered")
-
-
 VECTORS: dict[str, Callable[[], Any]] = {
     "key_schedule.json": key_schedule,
     "key_stream.json": key_stream,
     "packing.json": packed,
-    "transcript.json": transcript,
+    "transcript.json": whole_round,
     "hybrid.json": hybrid_round,
     "sparse.json": drawn,
+    "refusals.json": refusals,
 }
 
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 import secagg
 from fedsec.errors import RemoteProtocolError
 from secagg import RoundConfig, State, labels, messages
-from tests.secagg.helpers import STEPS, Federation
-from tests.secagg.test_active_server_is_refused import KINDS
+from tests.secagg.helpers import REQUESTS, STEPS, Federation
 
 PACKAGE = Path(secagg.__file__).parent
 LABELS = {name: value for name, value in vars(labels).items() if name.isupper()}
@@ -99,7 +98,7 @@ def test_any_change_of_any_byte_is_refused_or_says_the_same(step: str, data: st.
     value = data.draw(st.integers(0, 255))
     mutated = honest[:place] + bytes([value]) + honest[place + 1 :]
     try:
-        message = messages.decode(mutated, KINDS[step], limit=100_000, peer=None)
+        message = messages.decode(mutated, REQUESTS[step], limit=100_000, peer=None)
     except RemoteProtocolError as error:
         assert error.rule in {"format", "canonical"}
     else:

@@ -18,9 +18,8 @@ import pytest
 from fedsec.errors import RemoteProtocolError
 from secagg import ClientPolicy, SessionConfig, messages, transcript, tree
 from secagg import rounds as production
-from tests.secagg import test_active_server_is_refused as active
-from tests.secagg.helpers import Federation, change, decode, flip, sparse
-from tests.secagg.test_active_server_is_refused import KINDS, VICTIM, _other_session, _send, assert_refused
+from tests.adversary.dishonest_server import VICTIM, assert_refused, other_session
+from tests.secagg.helpers import REQUESTS, Federation, change, decode, flip, send, sparse
 
 ORDER = b"\x05" * 32
 NEAR = sparse(30, corrupt=2, dropped=3, order=ORDER).session.neighbourhood(VICTIM)
@@ -186,7 +185,7 @@ def _honest(_: Federation, request: Any) -> bytes:
 def _other_graph(**graph: Any) -> Forge:
     def forge(federation: Federation, request: Any) -> bytes:
         other = {"degree": 6, "seed": ORDER} | graph
-        return _other_session(graph=["harary", other["degree"], other["seed"]])(federation, request)
+        return other_session(graph=["harary", other["degree"], other["seed"]])(federation, request)
 
     return forge
 
@@ -200,11 +199,11 @@ ATTACKS = {
         "advertise", "policy", _honest, "policy", policy={"adversaries": frozenset({"active"})}
     ),
     "a-sparse-graph-against-an-active-server": Attack(
-        "advertise", "format", _other_session(adversary="active"), "session"
+        "advertise", "format", other_session(adversary="active"), "session"
     ),
     "too-few-neighbours": Attack("advertise", "format", _other_graph(degree=4), "session"),
     "a-threshold-that-corrupt-neighbours-reach": Attack(
-        "advertise", "format", _other_session(threshold=2), "session"
+        "advertise", "format", other_session(threshold=2), "session"
     ),
     "more-corrupt-than-honest-inputs-allow": Attack(
         "advertise", "policy", _honest, "policy", policy={"min_honest_inputs": 26}
@@ -307,7 +306,7 @@ def prepare(name: str) -> tuple[Federation, bytes]:
         federation.policy = replace(federation.policy, **attack.policy)
         federation.clients[VICTIM] = federation.client(VICTIM)
     federation.run(until=attack.step, drop=attack.drop)
-    honest = decode(federation.requests[VICTIM], KINDS[attack.step])
+    honest = decode(federation.requests[VICTIM], REQUESTS[attack.step])
     return federation, attack.forge(federation, honest)
 
 
@@ -327,8 +326,9 @@ def without(monkeypatch: pytest.MonkeyPatch, *blinds: Blind) -> None:
 def test_refused_named_silent_and_forgotten(name: str) -> None:
     federation, forged = prepare(name)
     attack = ATTACKS[name]
-    expected = active.Attack(attack.step, attack.rule, attack.forge, attack.peer)
-    assert_refused(federation, expected, forged)
+    client, honest = federation.clients[VICTIM], federation.requests[VICTIM]
+    error = assert_refused(client, forged, step=attack.step, honest=honest)
+    assert (error.rule, error.peer) == (attack.rule, attack.peer)
 
 
 @pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.blind != "delivery"])
@@ -344,13 +344,13 @@ def test_control_without_the_check_the_attack_is_answered(name: str, monkeypatch
         without(monkeypatch, *(blind if isinstance(blind[0], tuple) else (blind,)))
     client, attack = federation.clients[VICTIM], ATTACKS[name]
     if not attack.later:
-        assert _send(client, attack.step, forged)
+        assert send(client, attack.step, forged)
     elif attack.later == "its own share":
         with pytest.raises(KeyError):  # it goes as far as to deal, and does not find the share that it keeps
-            _send(client, attack.step, forged)
+            send(client, attack.step, forged)
     else:
         with pytest.raises(RemoteProtocolError) as caught:
-            _send(client, attack.step, forged)
+            send(client, attack.step, forged)
         assert caught.value.rule == attack.later
 
 
@@ -363,10 +363,10 @@ def test_control_without_the_check_an_innocent_dealer_is_blamed(name: str, monke
     assert (caught.value.rule, caught.value.peer) == ("ciphertext", BESIDE)
 
 
-@pytest.mark.parametrize("step", KINDS)
+@pytest.mark.parametrize("step", REQUESTS)
 def test_control_the_honest_request_is_answered(step: str) -> None:
     federation = sparse(30, corrupt=2, dropped=3, order=ORDER).run(until=step)
-    assert _send(federation.clients[VICTIM], step, federation.requests[VICTIM])
+    assert send(federation.clients[VICTIM], step, federation.requests[VICTIM])
 
 
 def test_no_bank_reveals_both_shares_of_a_dealer_or_any_of_a_stranger() -> None:

@@ -19,8 +19,8 @@ from secagg import Step, messages
 from secagg import rounds as production
 from secagg.config import CLASSICAL, HYBRID
 from secagg.opening import Opening
+from tests.adversary.dishonest_bank import BANK, crooked_shares, share_changed
 from tests.secagg.helpers import STEPS, Federation, decode, sparse
-from tests.secagg.test_dishonest_bank_is_found import BANK, _lie, _with_dealer_of
 
 ORDER = b"\x05" * 32
 KINDS = {"share": messages.ShareRequest, "mask": messages.MaskRequest, "unmask": messages.UnmaskRequest}
@@ -250,7 +250,7 @@ def lied_to(federation: Federation, dealer: int, liars: tuple[int, ...], kind: s
     for liar in liars:
         alive = set(federation.server._survivors)
         near = [v for v in federation.session.neighbourhood(liar) if (v in alive) == (kind == "self_shares")]
-        federation.server.receive(liar, _lie(federation, liar, kind=kind, place=near.index(dealer)))
+        federation.server.receive(liar, share_changed(federation, liar, kind=kind, place=near.index(dealer)))
     federation.collect("unmask", without=liars)
 
 
@@ -290,7 +290,7 @@ def test_control_without_the_check_a_bad_share_spoils_the_sum(monkeypatch: pytes
 @pytest.mark.parametrize("secret", ["self", "mask"])
 def test_a_dealer_of_wrong_shares_is_named_and_nobody_else(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
     federation = small().run(until="share")
-    _with_dealer_of(secret, monkeypatch, federation)
+    crooked_shares(secret, monkeypatch, federation)
     federation.collect("share", without=(BANK,))
     federation.close("share")
     federation.collect("mask", without=(BANK,) if secret == "mask" else ())
