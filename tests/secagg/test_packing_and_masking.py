@@ -104,6 +104,19 @@ def test_mask_is_addition_modulo_the_ring(bits: int, count: int, seed: int, plus
         assert not np.array_equal(quantiser.lift(unmasked), values)
 
 
+@pytest.mark.parametrize("bits", [1, 2, 8, 13, 32, 33, 64])
+def test_the_largest_mask_word_is_added_and_subtracted_like_any_other(bits: int) -> None:
+    """R - 1 takes one away, mod R; control: streams capped one below it would not."""
+    dtype = packing.word_type(bits)
+    largest = np.full(3, np.iinfo(dtype).max, dtype=dtype)
+    for count, capped in ((2**bits - 1, largest), (2**bits - 2, largest - dtype.type(1))):
+        words = np.array([0, 5, 7], dtype=dtype)
+        masking.combine(words, add=[_Words(capped)], subtract=[])
+        assert [int(word) % 2**bits for word in words] == [(value + count) % 2**bits for value in (0, 5, 7)]
+        masking.combine(words, add=[], subtract=[_Words(capped)])
+        assert words.tolist() == [0, 5, 7]
+
+
 def test_masking_across_tiles_reads_each_stream_once_forwards() -> None:
     count = 2 * masking.TILE_WORDS + 77
     values = np.random.default_rng(1).integers(-100, 100, count)
@@ -219,6 +232,16 @@ def test_the_theorem_is_tight(bits: int) -> None:
         wrapped = sign * (clients * (bound + 1) + (2**bits - 1) // 2 - clients * bound)
         if -(2**63) <= wrapped < 2**63:
             assert quantiser.lift(np.array([wrapped % 2**bits], dtype=dtype))[0] != wrapped
+
+
+@pytest.mark.parametrize("bits", range(2, 65))
+def test_half_the_ring_is_one_too_many(bits: int) -> None:
+    """A sum of 2^(b-1) would lift to its negative; control: the sum one below it is allowed, and lifts to itself."""
+    for total, allowed in ((2 ** (bits - 1), False), (2 ** (bits - 1) - 1, True)):
+        assert fits(clients=1, saturation=total, noise_bound=0, ring_bits=bits) == allowed
+        word = np.array([total % 2**bits], dtype=packing.word_type(bits))
+        quantiser = Quantiser(scale=1.0, saturation=1, noise_bound=0, clients=1, ring_bits=bits)
+        assert int(quantiser.lift(word)[0]) == (total if allowed else -total)
 
 
 def test_lift_is_centred() -> None:

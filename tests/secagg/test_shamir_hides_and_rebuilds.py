@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secagg import shamir
+from secagg import shamir, threshold
 
 
 def _rational(points: dict[int, int]) -> Fraction:
@@ -101,3 +101,11 @@ def test_both_seeds_of_a_victim_need_twice_t_shares() -> None:
                     min(one + c, n - one) >= t for one in range(n - c + 1)
                 )  # `one` honest banks give a-shares, the others b-shares; traitors give both
                 assert possible == (2 * t <= n + c), (n, c, t)
+
+
+def test_the_production_threshold_is_the_least_that_keeps_both_seeds_apart() -> None:
+    """The count above at the threshold that a session has by default; control: one less, and both are obtainable."""
+    for n in range(1, 9):
+        for c in range(n):
+            for t, expected in ((threshold(n, c), False), (threshold(n, c) - 1, True)):
+                assert any(min(one + c, n - one) >= t for one in range(n - c + 1)) == expected, (n, c, t)
