@@ -22,7 +22,9 @@ def _named(names: Sequence[str], *, workers: int, as_json: bool) -> int:
     def tell(verdict: named.Verdict) -> None:
         mutant = verdict.mutant
         by = verdict.by.partition("::")[2] or verdict.by or mutant.killer
-        print(f"{mutant.name:{width}}  {verdict.status:8}  {verdict.seconds:5.1f} s  {by}  | {mutant.claim}", flush=True)
+        print(
+            f"{mutant.name:{width}}  {verdict.status:8}  {verdict.seconds:5.1f} s  {by}  | {mutant.claim}", flush=True
+        )
 
     honest, verdicts = named.run(chosen, workers=workers, tell=(lambda _: None) if as_json else tell)
     if as_json:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutants.catalogue import Mutant
-from tests.mutants.workshop import ROOT, NotApplicable, Outcome, mutated, run_tests, workshop
+from tests.mutants.workshop import ROOT, NotApplicableError, Outcome, mutated, run_tests, workshop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ def judge(mutant: Mutant, root: Path) -> Verdict:
     try:
         with mutated(mutant, root):
             outcome = run_tests(root, [mutant.killer])
-    except NotApplicable as problem:
+    except NotApplicableError as problem:
         return Verdict(mutant=mutant, status="does not apply", by=str(problem), seconds=0.0)
     status = {"passed": "alive", "failed": "killed"}.get(outcome.status, outcome.status)
     return Verdict(mutant=mutant, status=status, by=outcome.failed, seconds=outcome.seconds)

@@ -24,7 +24,7 @@ _LOST = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info")
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
 
-class NotApplicable(Exception):
+class NotApplicableError(Exception):
     """An old text of a mutant does not occur exactly once: the code has moved on, the catalogue has not."""
 
 
@@ -53,16 +53,16 @@ def texts(mutant: Mutant, root: Path) -> dict[str, tuple[str, str]]:
     """For each file that ``mutant`` changes, its text and its mutated text.
 
     Raises:
-        NotApplicable: an old text does not occur exactly once, or nothing changes.
+        NotApplicableError: an old text does not occur exactly once, or nothing changes.
     """
     changed: dict[str, tuple[str, str]] = {}
     for edit in mutant.edits:
         honest = (root / edit.file).read_text("utf-8") if (root / edit.file).is_file() else ""
         before, text = changed.get(edit.file, (honest, honest))
         if text.count(edit.old) != 1:
-            raise NotApplicable(f"{mutant.name}: {text.count(edit.old)} times in {edit.file}: {edit.old!r}")
+            raise NotApplicableError(f"{mutant.name}: {text.count(edit.old)} times in {edit.file}: {edit.old!r}")
         if edit.old == edit.new:
-            raise NotApplicable(f"{mutant.name}: nothing changes")
+            raise NotApplicableError(f"{mutant.name}: nothing changes")
         changed[edit.file] = (before, text.replace(edit.old, edit.new))
     return changed
 

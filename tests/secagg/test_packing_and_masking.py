@@ -53,6 +53,10 @@ def test_packing_across_tiles(bits: int, count: int) -> None:
     assert packing.has_clean_padding(memoryview(out.tobytes()), count, bits)
 
 
+def test_up_to_32_bits_travel_in_half_the_memory() -> None:
+    assert [packing.word_type(bits).itemsize for bits in (1, 31, 32, 33, 64)] == [4, 4, 4, 8, 8]
+
+
 def test_loose_padding_is_seen() -> None:
     packed = _pack([1, 2, 3], 7)  # 21 bits, 3 spare
     assert packing.has_clean_padding(memoryview(packed), 3, 7)
@@ -133,6 +137,21 @@ def test_masking_across_tiles_reads_each_stream_once_forwards() -> None:
     assert np.array_equal(packing.unpack(memoryview(packed), count, 21), expected)
 
 
+@pytest.mark.parametrize("bits", [7, 24, 33])
+def test_packed_vectors_add_up_across_tiles(bits: int) -> None:
+    """Two vectors longer than a tile; control: one word moved to another place gives another sum."""
+    count = 2 * masking.TILE_WORDS + 77
+    rng = np.random.default_rng(bits)
+    one, other = (rng.integers(0, 2**bits, count, dtype=np.uint64).astype(packing.word_type(bits)) for _ in range(2))
+    total = np.zeros(count, dtype=packing.word_type(bits))
+    for words in (one, other):
+        packed = np.empty(packing.packed_size(count, bits), dtype=np.uint8)
+        packing.pack_into(words, bits, packed)
+        masking.add_packed(total, memoryview(packed.tobytes()), bits)
+    assert np.array_equal(total, one + other)
+    assert not np.array_equal(total, one + np.roll(other, 1))
+
+
 @pytest.mark.parametrize("bits", [1, 2])
 def test_the_smallest_rings_are_masked_perfectly(bits: int) -> None:
     """Over all streams of one word, every input gives every masked word equally often: a one-time pad."""
@@ -205,6 +224,13 @@ def test_a_ring_of_more_than_64_bits_is_refused() -> None:
     for bits, clients in ((0, 1), (65, 1), (8, 0)):
         with pytest.raises(ConfigError):
             Quantiser(scale=1.0, saturation=1, noise_bound=0, clients=clients, ring_bits=bits)
+
+
+def test_a_grid_is_as_fine_as_float64_counts() -> None:
+    """From 2^53 on a float64 has no exact integers to round to; control: one less is allowed."""
+    Quantiser(scale=1.0, saturation=2**53 - 1, noise_bound=0, clients=1, ring_bits=64)
+    with pytest.raises(ConfigError):
+        Quantiser(scale=1.0, saturation=2**53, noise_bound=0, clients=1, ring_bits=64)
 
 
 def test_the_theorem_is_checked_in_python_integers_whatever_is_passed() -> None:
