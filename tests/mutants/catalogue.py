@@ -15,6 +15,7 @@ BOUND = "tests/secagg/test_everything_is_bound.py::test_every_argument_counts"
 CONFIGURATION = "tests/secagg/test_configuration_is_safe.py"
 COORDINATOR = "tests/adversary/test_bank_refuses_a_dishonest_coordinator.py"
 GOLDEN = "tests/secagg/test_golden_vectors.py::test_vectors_are_reproduced"
+FUZZ = "tests/fuzz/test_hostile_bytes_raise_typed_errors_only.py"
 MASKING = "tests/secagg/test_packing_and_masking.py"
 MECHANISM = "tests/dp/test_mechanism.py"
 PUBLISHED = "tests/secagg/test_published_vectors.py"
@@ -630,6 +631,14 @@ _KEYS = (
         "< 0:",
     ),
     _mutant(
+        "weak-identity-key-taken",
+        "no key under which anybody can sign is in a roster",
+        f"{CONFIGURATION}::test_a_key_under_which_anybody_can_sign_is_in_no_roster",
+        "secagg/identity.py",
+        "if any(is_weak(key) for key in keys):",
+        "if not keys:",
+    ),
+    _mutant(
         "one-bank-under-two-indices",
         "a party counts once in the roster",
         f"{CONFIGURATION}::test_a_roster_counts_every_party_once",
@@ -710,7 +719,7 @@ _RANGE = (
         "tests/fl_engine/test_noise_is_accounted.py::test_every_masked_vector_got_a_share_of_its_own",
         "fl_engine/bank.py",
         "payload = client.mask(grid)",
-        "payload = client.mask(grid.clip(-planned.mechanism.saturation // 64, planned.mechanism.saturation // 64))",
+        "payload = client.mask(grid.clip(-99, 99))",
     ),
     _mutant(
         "noise-left-out",
@@ -857,7 +866,7 @@ _WIRE = (
     _mutant(
         "bad-text-escapes-the-decoder",
         "nothing but a typed error comes out of a decoder",
-        "tests/fuzz",
+        f"{FUZZ}::test_nothing_but_typed_errors_comes_out[messages]",
         "secagg/messages.py",
         "(msgspec.MsgspecError, ConfigError, ValueError, RecursionError)",
         "(msgspec.MsgspecError, ConfigError, RecursionError)",
