@@ -83,6 +83,7 @@ def run(target: Target, inputs: int, *, seed: int, most: int = 5, patience: floa
 
 def save(target: str, data: bytes, folder: Path = CORPUS) -> Path:
     """Keep an input that found something; :func:`saved` and with it the tests replay it from then on."""
+    folder.mkdir(exist_ok=True)
     path = folder / f"{target}-{hashlib.sha256(data).hexdigest()[:12]}.bin"
     path.write_bytes(data)
     return path
