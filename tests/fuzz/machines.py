@@ -2,8 +2,8 @@
 
 A client aborts on the first bad request and a server is moved by the first good reply, so each input needs the state
 from before it. Making that anew costs milliseconds of cryptography; instead every attribute of the object is kept and
-restored. Both objects replace what they hold or change it in place only in their own dictionaries and their
-accumulator, which are copied.
+restored. Both objects replace what they hold, or change it in place only in containers and an accumulator of their own,
+which are copied.
 """
 
 from __future__ import annotations
@@ -35,21 +35,19 @@ REQUESTS = (
 REPLIES = (messages.Advertise, messages.Share, None, messages.Agree, messages.Unmask)  # accept() replies nothing
 ROUND_EVERY = 400  # server inputs after which the round is finished and its sum compared
 
+MUTABLE = (dict, set, list, np.ndarray)
+
 Kept = dict[str, Any]
 
 
 def keep(machine: Any) -> Kept:
     """Everything that ``machine`` holds, independent of what it does next."""
-    return {
-        name: value.copy() if isinstance(value, (dict, np.ndarray)) else value for name, value in vars(machine).items()
-    }
+    return {name: value.copy() if isinstance(value, MUTABLE) else value for name, value in vars(machine).items()}
 
 
 def restore(machine: Any, kept: Kept) -> None:
     """Put ``machine`` back to where it was when ``kept`` was taken; ``kept`` can be used again."""
-    vars(machine).update(
-        {name: value.copy() if isinstance(value, (dict, np.ndarray)) else value for name, value in kept.items()}
-    )
+    vars(machine).update({name: value.copy() if isinstance(value, MUTABLE) else value for name, value in kept.items()})
 
 
 def changes(before: Kept, machine: Any) -> list[str]:

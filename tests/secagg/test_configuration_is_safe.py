@@ -194,7 +194,7 @@ SMALL_ORDER = [
 FORGED = SMALL_ORDER[0] + bytes(32)  # R is the neutral element, S is 0
 
 
-@pytest.mark.parametrize("point", SMALL_ORDER)
+@pytest.mark.parametrize("point", SMALL_ORDER, ids=range(len(SMALL_ORDER)))
 @pytest.mark.parametrize("sign", [0, 0x80])
 def test_a_key_under_which_anybody_can_sign_is_in_no_roster(point: bytes, sign: int) -> None:
     """Under it a signature made with no private key passes for one message in eight at least; control: no other."""
