@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 
-.PHONY: run test check clean vectors
+.PHONY: run test check clean vectors mutants mutants-all fuzz
 
 run: $(STAMP)
 	$(BIN)/fedsec run --epsilon 3
@@ -23,6 +23,17 @@ check: $(TEST_STAMP)
 vectors: $(TEST_STAMP)
 	$(BIN)/python -m tests.secagg.make_vectors
 
+# Each mutant breaks one claim in a copy of the tree; the test that makes the claim must fall.
+mutants: $(TEST_STAMP)
+	$(BIN)/python -m tests.mutants
+
+mutants-all: $(TEST_STAMP) $(VENV)/.installed-mutation
+	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.mutants --generated
+
+fuzz: $(TEST_STAMP) $(VENV)/.installed-fuzz
+	$(BIN)/python -m tests.fuzz --inputs 1000000
+
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
 
@@ -37,6 +48,7 @@ $(STAMP): pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
-$(TEST_STAMP): pyproject.toml $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+# The extras, one stamp each: test, mutation, fuzz.
+$(VENV)/.installed-%: pyproject.toml $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
 	@touch $@

@@ -19,6 +19,10 @@ from secagg.encoding import digest, fields
 
 PublicKey = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 MAX_CLIENTS = 10_000  # bounds every list on the wire
+_FIELD = 2**255 - 19
+# y of the points whose order divides 8 (RFC 8032, section 5.1), the two of order 8 in the last place.
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL_ORDER = frozenset({0, 1, _FIELD - 1, _ORDER_8, _FIELD - _ORDER_8})
 
 
 class Identity:
@@ -56,6 +60,12 @@ def verify(public_key: bytes, signature: bytes, context: bytes, *parts: bytes) -
     return True
 
 
+def is_weak(public_key: bytes) -> bool:
+    """Whether ``public_key`` (32 bytes) is a point of small order: anybody can make signatures that it verifies."""
+    sign_bit = 1 << 255
+    return int.from_bytes(public_key, "little") % sign_bit % _FIELD in _SMALL_ORDER
+
+
 class Roster(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
     """Who takes part: the server's public key and the members' by index. Clients pin its digest out of band.
 
@@ -65,7 +75,7 @@ class Roster(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_
             client's index in every cohort under this roster.
 
     Raises:
-        ConfigError: indices are not 0 .. n - 1, more than 10,000 members, or a key occurs twice.
+        ConfigError: indices are not 0 .. n - 1, more than 10,000 members, a key occurs twice, or one is of small order.
     """
 
     server: PublicKey
@@ -82,6 +92,8 @@ class Roster(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_
         if len(set(keys)) != len(keys):
             # One party under two indices would count as two honest ones.
             raise ConfigError("a public key occurs twice in the roster")
+        if any(is_weak(key) for key in keys):
+            raise ConfigError("a public key in the roster is one under which anybody can sign")
 
     @property
     def digest(self) -> bytes:

@@ -139,7 +139,7 @@ def crooked_shares(secret: str, monkeypatch: pytest.MonkeyPatch, federation: Fed
     def crooked(value: int, **arguments: Any) -> dict[int, int]:
         is_mask = value == int.from_bytes(client._phase.mask_seed, "big")
         if secret == "large":
-            return split(2**256 + 5, **arguments)
+            return split(2**256, **arguments)  # the least field element that is no seed
         return split(value ^ 1 if is_mask == (secret == "mask") else value, **arguments)
 
     monkeypatch.setattr(shamir, "split", crooked)

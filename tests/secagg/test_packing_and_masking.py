@@ -69,6 +69,10 @@ def test_packing_in_place_writes_what_packing_apart_writes(bits: int, count: int
         assert (room[len(exact) :] != 0x5A).any() == (count % 64 == 0)
 
 
+def test_up_to_32_bits_travel_in_half_the_memory() -> None:
+    assert [packing.word_type(bits).itemsize for bits in (1, 31, 32, 33, 64)] == [4, 4, 4, 8, 8]
+
+
 def test_loose_padding_is_seen() -> None:
     packed = _pack([1, 2, 3], 7)  # 21 bits, 3 spare
     assert packing.has_clean_padding(memoryview(packed), 3, 7)
@@ -120,6 +124,19 @@ def test_mask_is_addition_modulo_the_ring(bits: int, count: int, seed: int, plus
         assert not np.array_equal(quantiser.lift(unmasked), values)
 
 
+@pytest.mark.parametrize("bits", [1, 2, 8, 13, 32, 33, 64])
+def test_the_largest_mask_word_is_added_and_subtracted_like_any_other(bits: int) -> None:
+    """R - 1 takes one away, mod R; control: streams capped one below it would not."""
+    dtype = packing.word_type(bits)
+    largest = np.full(3, np.iinfo(dtype).max, dtype=dtype)
+    for count, capped in ((2**bits - 1, largest), (2**bits - 2, largest - dtype.type(1))):
+        words = np.array([0, 5, 7], dtype=dtype)
+        masking.combine(words, add=[_Words(capped)], subtract=[])
+        assert [int(word) % 2**bits for word in words] == [(value + count) % 2**bits for value in (0, 5, 7)]
+        masking.combine(words, add=[], subtract=[_Words(capped)])
+        assert words.tolist() == [0, 5, 7]
+
+
 def test_masking_across_tiles_reads_each_stream_once_forwards() -> None:
     count = 2 * masking.TILE_WORDS + 77
     values = np.random.default_rng(1).integers(-100, 100, count)
@@ -134,6 +151,21 @@ def test_masking_across_tiles_reads_each_stream_once_forwards() -> None:
     a, b, c = (KeyStream(key * 32).words(count, np.uint32) for key in (b"a", b"b", b"c"))
     expected = (values.astype(np.uint32) + a + b - c) % 2**21
     assert np.array_equal(packing.unpack(memoryview(packed), count, 21), expected)
+
+
+@pytest.mark.parametrize("bits", [7, 24, 33])
+def test_packed_vectors_add_up_across_tiles(bits: int) -> None:
+    """Two vectors longer than a tile; control: one word moved to another place gives another sum."""
+    count = 2 * masking.TILE_WORDS + 77
+    rng = np.random.default_rng(bits)
+    one, other = (rng.integers(0, 2**bits, count, dtype=np.uint64).astype(packing.word_type(bits)) for _ in range(2))
+    total = np.zeros(count, dtype=packing.word_type(bits))
+    for words in (one, other):
+        packed = np.empty(packing.packed_size(count, bits), dtype=np.uint8)
+        packing.pack_into(words, bits, packed)
+        masking.add_packed(total, memoryview(packed.tobytes()), bits)
+    assert np.array_equal(total, one + other)
+    assert not np.array_equal(total, one + np.roll(other, 1))
 
 
 @pytest.mark.parametrize("bits", [1, 2])
@@ -212,6 +244,13 @@ def test_a_ring_of_more_than_64_bits_is_refused() -> None:
             Quantiser(scale=1.0, saturation=1, noise_bound=0, clients=clients, ring_bits=bits)
 
 
+def test_a_grid_is_as_fine_as_float64_counts() -> None:
+    """From 2^53 on a float64 has no exact integers to round to; control: one less is allowed."""
+    Quantiser(scale=1.0, saturation=2**53 - 1, noise_bound=0, clients=1, ring_bits=64)
+    with pytest.raises(ConfigError):
+        Quantiser(scale=1.0, saturation=2**53, noise_bound=0, clients=1, ring_bits=64)
+
+
 def test_the_theorem_is_checked_in_python_integers_whatever_is_passed() -> None:
     """In int64 this product is 0, which fits any ring."""
     many, large = np.int64(2**32), np.int64(2**32)
@@ -237,6 +276,16 @@ def test_the_theorem_is_tight(bits: int) -> None:
         wrapped = sign * (clients * (bound + 1) + (2**bits - 1) // 2 - clients * bound)
         if -(2**63) <= wrapped < 2**63:
             assert quantiser.lift(np.array([wrapped % 2**bits], dtype=dtype))[0] != wrapped
+
+
+@pytest.mark.parametrize("bits", range(2, 65))
+def test_half_the_ring_is_one_too_many(bits: int) -> None:
+    """A sum of 2^(b-1) would lift to its negative; control: the sum one below it is allowed, and lifts to itself."""
+    for total, allowed in ((2 ** (bits - 1), False), (2 ** (bits - 1) - 1, True)):
+        assert fits(clients=1, saturation=total, noise_bound=0, ring_bits=bits) == allowed
+        word = np.array([total % 2**bits], dtype=packing.word_type(bits))
+        quantiser = Quantiser(scale=1.0, saturation=1, noise_bound=0, clients=1, ring_bits=bits)
+        assert int(quantiser.lift(word)[0]) == (total if allowed else -total)
 
 
 def test_lift_is_centred() -> None:

@@ -5,9 +5,11 @@ That t - 1 shares say nothing is proved in ``proofs/test_coalitions_below_the_th
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from fractions import Fraction
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,6 +43,17 @@ def test_the_polynomial_is_fresh_and_of_full_degree() -> None:
     first = shamir.split(7, threshold=3, indices=range(5))
     assert first != shamir.split(7, threshold=3, indices=range(5))
     assert shamir.combine(first, shamir.weights([0, 1])) != 7
+
+
+@pytest.mark.parametrize("prime", [11, 257])
+def test_a_smaller_field_is_used_throughout(prime: int) -> None:
+    """What proofs over a small field rely on; control: the same shares in the large field give another secret."""
+    shares = shamir.split(7, threshold=3, indices=range(5), prime=prime)
+    assert all(0 <= share < prime for share in shares.values())
+    for held in itertools.combinations(shares, 3):
+        assert shamir.combine(shares, shamir.weights(held, prime=prime), prime=prime) == 7
+    far = {index: share + prime for index, share in shares.items()}
+    assert shamir.combine(far, shamir.weights([0, 2, 4])) != 7
 
 
 def test_random_elements_cover_the_field_and_are_uniform() -> None:

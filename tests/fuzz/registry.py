@@ -1,0 +1,30 @@
+"""All targets by name: how to make one, its part of the inputs of ``make fuzz``, and whether atheris drives it too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.fuzz import decoders, machines, primitives
+from tests.fuzz.target import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """``share``: parts in a thousand of all inputs; ``guided``: half of them by coverage, where atheris is there."""
+
+    make: Callable[[], Target]
+    share: int
+    guided: bool = False
+
+
+TARGETS: dict[str, Plan] = {
+    "messages": Plan(make=decoders.decoder_target, share=380, guided=True),
+    "engine-messages": Plan(make=decoders.engine_target, share=160, guided=True),
+    "primitives": Plan(make=primitives.primitive_target, share=159, guided=True),
+    "client": Plan(make=machines.client_target, share=90),
+    "client-alone": Plan(make=machines.colluding_client_target, share=60),
+    "server": Plan(make=machines.server_target, share=90),
+    "server-dishonest-bank": Plan(make=machines.colluding_server_target, share=60),
+    "spoilt-rounds": Plan(make=machines.round_target, share=1),
+}
