@@ -16,6 +16,8 @@ SCENARIOS = ("secagg", "sparse", "dp", "run")
 def main() -> None:
     """Run the scenarios named on the command line, or all."""
     names = sys.argv[1:] or list(SCENARIOS)
+    if {"-h", "--help"} & set(names):
+        sys.exit(__doc__)
     known = [*SCENARIOS, *(f"secagg.{part}" for part in PARTS)]
     unknown = sorted(set(names) - set(known))
     if unknown:

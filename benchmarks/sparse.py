@@ -7,6 +7,7 @@ sum is compared with plain integer addition.
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -54,6 +55,7 @@ def sparse_round(n: int, dimension: int, dropout: float) -> None:
     identities, server = [Identity.generate() for _ in range(n)], Identity.generate()
     roster = Roster(server=server.public_key, members=tuple((i, who.public_key) for i, who in enumerate(identities)))
     began = time.perf_counter()
+    print("… drawing the order", file=sys.stderr)
     seed = _draw(identities, server, roster)
     drawing = time.perf_counter() - began
     corrupt, dropped = int(CORRUPT * n), int(dropout * n)
@@ -125,6 +127,7 @@ class _Round:
         expected = np.zeros(session.dimension, dtype=np.int64)
         requests = _timed(self._server_seconds, "advertise", self._server.open)
         for step in STEPS:
+            print(f"… {step}", file=sys.stderr)
             for index, request in requests.items():
                 if step == "mask" and index in silent:
                     continue
