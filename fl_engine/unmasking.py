@@ -35,6 +35,7 @@ from secagg import masking
 from secagg.unmasking import IN_PROCESS, Unmasker
 
 PAGE_BYTES = 1 << 16  # a multiple of every system's pages, where memory can be mapped from, and of the cipher's blocks
+PATIENCE_SECONDS = 120  # for a helper that hangs, be it stopped from outside; a part takes a few at most
 WORTH_BYTES = 1 << 26  # key stream of one opening; below it, what a helper takes over is a few milliseconds
 
 
@@ -151,9 +152,10 @@ class _Helper:
                 [sys.executable, "-P", "-m", "fl_engine.unmasking_worker"],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**_environment(), "PYTHONPATH": path},
                 start_new_session=True,  # so that Ctrl-C reaches this process alone
             )
+        self._socket.settimeout(PATIENCE_SECONDS)
         self._broken = False
 
     def begin(self, file: int, size: int, part: slice, add: Sequence[bytes], subtract: Sequence[bytes]) -> None:
@@ -179,6 +181,12 @@ class _Helper:
         self.process.kill()
         self.process.wait()
         self._socket.close()
+
+
+def _environment() -> dict[str, str]:
+    """What Python and numpy read of the environment; a helper has no use for the rest, and no right to its secrets."""
+    kept = ("PATH", "LD_", "DYLD_", "OPENBLAS", "OMP_", "LANG", "LC_", "TMPDIR")
+    return {name: value for name, value in os.environ.items() if name.startswith(kept)}
 
 
 def _parts(words: NDArray[np.unsignedinteger], number: int) -> list[slice]:

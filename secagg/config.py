@@ -28,7 +28,7 @@ DISTRIBUTED = "distributed"  # the mode in which inputs carry shares of the nois
 CLASSICAL = "x25519"
 HYBRID = "x25519+ml-kem-768"
 ACTIVE = "active"  # a server that deviates as it likes
-SEMI_HONEST = "semi-honest"  # a server that follows the protocol and remembers everything
+SEMI_HONEST = "semi-honest"  # server and corrupt clients follow the protocol, and remember and pool everything
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -108,8 +108,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, array_like=True, 
             satisfy the bounds of :mod:`secagg.sparse` for c corrupt and n - m dropped clients.
         min_survivors: m, fewest inputs of a sum that is opened, t <= m <= n.
         graph: complete, up to 200 clients, or sparse.
-        adversary: the server that it is meant to withstand, "active" or "semi-honest"; a sparse graph withstands the
-            latter only.
+        adversary: what it is meant to withstand, "active" (server and corrupt clients do what they like) or
+            "semi-honest" (they follow the protocol); a sparse graph withstands the latter only.
         key_exchange: "x25519+ml-kem-768", the hybrid, or "x25519".
         roster_digest: of the roster that all clients have pinned.
         step_timeout_seconds: how long the server waits at each step, >= 1; stated here, the clock is the runtime's.
@@ -203,7 +203,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, array_like=True, 
     def honest_inputs(self) -> int:
         """h, the least number of honest inputs in an opened sum: t - c, with a sparse graph m - c.
 
-        The server chooses U3 of t members at will if it is active, and never below m if it is semi-honest.
+        On the complete graph a minimum of survivors above t raises what is opened; the noise does not count on it.
         """
         least = self.min_survivors if isinstance(self.graph, Harary) else self.threshold
         return least - self.corrupt

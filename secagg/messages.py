@@ -114,8 +114,8 @@ class AdvertiseRequest(Message, frozen=True, tag="advertise-request"):
 
 
 class Listing(Message, frozen=True, tag="listing"):
-    """Which tree over all members a list is from: root, the server's signature on it, and, where the list is not the
-    whole tree, a path for each item."""
+    """Which tree over all members a list is from: root, the server's signature on it, and, where the receiver does not
+    know the whole tree, a path for each slot of its neighbourhood."""
 
     root: Bytes32
     signature: Signature

@@ -112,7 +112,8 @@ def read_members(
         if not verify(roster.public_key(e.index), e.signature, *statement):
             _refuse(f"the keys of bank {e.index} are not signed by it", "signature")
     slots = {entry.index: transcript.member_slot(entry) for entry in entries}
-    _check_listing(listing, slots, statement=transcript.members(kid, listing.root), session=session, roster=roster)
+    statement = transcript.members(kid, listing.root)
+    _check_listing(listing, slots, statement=statement, session=session, roster=roster, index=own.index)
     return entries, transcript.t1(kid, listing.root)
 
 
@@ -140,7 +141,7 @@ def read_round(
     listing = request.listing
     slots = {dealing.index: transcript.dealer_slot(dealing) for dealing in request.dealings}
     statement = transcript.dealers(kid, t1, listing.root)
-    _check_listing(listing, slots, statement=statement, session=session, roster=roster)
+    _check_listing(listing, slots, statement=statement, session=session, roster=roster, index=index)
     peers = [dealing for dealing in request.dealings if dealing.index != index]
     if [delivery.dealer for delivery in request.deliveries] != [dealing.index for dealing in peers]:
         _refuse("the deliveries are not one from each dealer, in order", "delivery")
@@ -203,8 +204,10 @@ def check_agreement(data: bytes, *, session: SessionConfig, roster: Roster, phas
 def _check_members(indices: Sequence[int], *, session: SessionConfig, index: int) -> None:
     if not rising(indices) or not set(indices) <= set(session.neighbourhood(index)):
         _refuse("members are not listed by rising index of the roster, all in this client's neighbourhood", "members")
-    if len(indices) < session.threshold:
-        _refuse(f"{len(indices)} members are fewer than the threshold {session.threshold}", "members")
+    # On the complete graph a client sees the whole list, of which m have to survive; else its neighbourhood, t of it.
+    least = session.min_survivors if isinstance(session.graph, Complete) else session.threshold
+    if len(indices) < least:
+        _refuse(f"{len(indices)} members are fewer than the {least} that a sum needs", "members")
 
 
 def _check_listing(
@@ -214,10 +217,13 @@ def _check_listing(
     statement: transcript.Statement,
     session: SessionConfig,
     roster: Roster,
+    index: int,
 ) -> None:
-    """That the server signed one tree for everybody, and that ``slots`` (hashes by index) are in it.
+    """That the server signed one tree for everybody, and that ``slots`` (hashes by index) are all that client ``index``
+    has of neighbours in it.
 
-    With the complete graph they are all of it, so the root is computed; with a sparse one each has a path.
+    With the complete graph they are the whole tree, so the root is computed; with a sparse one each slot of the
+    neighbourhood has a path, also those of whom the server says that they are absent.
     """
     if not verify(roster.server, listing.signature, *statement):
         _refuse("the list of members is not signed by the server", "signature")
@@ -226,9 +232,10 @@ def _check_listing(
         root, _ = tree.over_slots(slots, range(size))
         holds = root == listing.root and not listing.paths
     else:
-        holds = len(listing.paths) == len(slots) and all(
-            tree.root_from_path(entry, position=index, size=size, path=path) == listing.root
-            for (index, entry), path in zip(slots.items(), listing.paths, strict=True)
+        near = session.neighbourhood(index)
+        holds = len(listing.paths) == len(near) and all(
+            tree.root_from_path(tree.slot(slots, client), position=client, size=size, path=path) == listing.root
+            for client, path in zip(near, listing.paths, strict=True)
         )
     if not holds:
         _refuse("the members are not those of the list that the server signed", "listing")

@@ -354,10 +354,10 @@ class Server:
         signature = self._identity.sign(*transcript.members(self._kid, root))
         self._t1 = transcript.t1(self._kid, root)
 
-        def request(near: tuple[int, ...]) -> bytes:
+        def request(receiver: int, near: tuple[int, ...]) -> bytes:
             entries = tuple(self._advertised[index] for index in near)
             return messages.encode(
-                messages.ShareRequest(entries=entries, listing=self._listing(root, signature, paths, near))
+                messages.ShareRequest(entries=entries, listing=self._listing(root, signature, paths, receiver))
             )
 
         return self._for_each(members, request)
@@ -389,28 +389,31 @@ class Server:
                     round_config=encoded,
                     signature=signature,
                     dealings=tuple(self._dealings[dealer] for dealer in near),
-                    listing=self._listing(root, root_signature, paths, near),
+                    listing=self._listing(root, root_signature, paths, receiver),
                     deliveries=deliveries,
                 )
             )
         return requests
 
-    def _listing(
-        self, root: bytes, signature: bytes, paths: Sequence[tree.Path], near: tuple[int, ...]
-    ) -> messages.Listing:
-        """The proof of a list: its receiver computes the root of a whole tree, and needs paths in a part of one."""
+    def _listing(self, root: bytes, signature: bytes, paths: Sequence[tree.Path], receiver: int) -> messages.Listing:
+        """The proof of a list: its receiver computes the root of a whole tree; of a part it needs the path of each
+        slot, those of absent neighbours as well, so that none can be left out unseen."""
         whole = isinstance(self._session.graph, Complete)
         return messages.Listing(
-            root=root, signature=signature, paths=() if whole else tuple(paths[index] for index in near)
+            root=root,
+            signature=signature,
+            paths=() if whole else tuple(paths[index] for index in self._session.neighbourhood(receiver)),
         )
 
-    def _for_each(self, receivers: tuple[int, ...], request: Callable[[tuple[int, ...]], bytes]) -> dict[int, bytes]:
-        """``request`` of those of ``receivers`` that each of them knows; made once where all know all."""
+    def _for_each(
+        self, receivers: tuple[int, ...], request: Callable[[int, tuple[int, ...]], bytes]
+    ) -> dict[int, bytes]:
+        """``request`` for each of ``receivers``, of those of them that it knows; made once where all know all."""
         if isinstance(self._session.graph, Complete):
-            return dict.fromkeys(receivers, request(receivers))
+            return dict.fromkeys(receivers, request(receivers[0], receivers))
         present = set(receivers)
         return {
-            receiver: request(tuple(v for v in self._session.neighbourhood(receiver) if v in present))
+            receiver: request(receiver, tuple(v for v in self._session.neighbourhood(receiver) if v in present))
             for receiver in receivers
         }
 
@@ -433,7 +436,7 @@ class Server:
             signature=self._identity.sign(*statement),
         )
 
-        def request(near: tuple[int, ...]) -> bytes:
+        def request(_: int, near: tuple[int, ...]) -> bytes:
             # t signatures prove the agreement; more would only cost every client time to verify.
             proof = tuple(self._agreed[index] for index in near[: self._session.threshold])
             return messages.encode(messages.UnmaskRequest(agreed=proof))

@@ -19,7 +19,12 @@ Path: TypeAlias = tuple[bytes, ...]
 
 def over_slots(entries: Mapping[int, bytes], slots: Sequence[int]) -> tuple[bytes, list[Path]]:
     """Root and paths of the tree over the clients ``slots``, with the hashes ``entries`` of those that are present."""
-    return root_and_paths([entries.get(client) or digest(labels.ABSENT, number(client)) for client in slots])
+    return root_and_paths([slot(entries, client) for client in slots])
+
+
+def slot(entries: Mapping[int, bytes], client: int) -> bytes:
+    """What stands in the slot of ``client``: its hash in ``entries``, or that it is absent."""
+    return entries.get(client) or digest(labels.ABSENT, number(client))
 
 
 def root_and_paths(entries: Sequence[bytes]) -> tuple[bytes, list[Path]]:

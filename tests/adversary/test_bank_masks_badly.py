@@ -86,3 +86,31 @@ def test_values_out_of_range_cannot_pass_as_a_sum(more: int) -> None:
     assert (caught.value.rule, caught.value.peer) == ("range", None)
     with pytest.raises(LocalProtocolError):
         federation.server.result()
+
+
+@pytest.mark.parametrize(("more", "is_seen"), [(1, False), (2, True)])
+def test_the_bound_on_a_sum_counts_its_inputs_and_not_the_cohort(more: int, is_seen: bool) -> None:
+    """Four of five banks at the largest input, one of them beyond it: seen from the first unit over four bounds on.
+
+    Control: an honest input of bank 3 that is one unit smaller leaves room for one unit more.
+    """
+    federation = Federation().run(until="mask")
+    bound = federation.session.make_quantiser().input_bound
+    federation.inputs[:] = bound
+    federation.inputs[BANK, 0] = bound - 1
+    federation.collect("mask", without=(0, BANK))
+    message = honest(federation, "mask")
+    spoilt = bytearray(message.payload)
+    first = (int.from_bytes(spoilt[:3], "little") + more) % 2**24  # the first of the 24-bit values
+    spoilt[:3] = first.to_bytes(3, "little")
+    federation.server.receive(BANK, remasked(federation, message, bytes(spoilt)))
+    for step in ("mask", "agree"):
+        federation.close(step)
+        federation.collect("agree" if step == "mask" else "unmask")
+    if not is_seen:
+        federation.close("unmask")
+        assert federation.opened().total[0] == 4 * bound
+        return
+    with pytest.raises(RemoteProtocolError) as caught:
+        federation.close("unmask")
+    assert caught.value.rule == "range"

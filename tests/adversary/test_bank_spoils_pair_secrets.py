@@ -92,6 +92,15 @@ def test_the_receiver_names_the_dealer_and_the_sum_opens_without_the_two(name: s
     assert np.array_equal(federation.opened().total, federation.plain_sum(set(range(10)) - {LOWER, HIGHER}))
 
 
+def test_where_the_receiver_aborts_and_the_dealer_masks_the_round_is_lost_and_the_dealer_named() -> None:
+    """docs/weaknesses.md, "Stopping rounds": one bad pair part is enough."""
+    federation = _dealt(UNREADABLE["kem-ciphertext-is-garbage"])
+    with pytest.raises(RemoteProtocolError):
+        federation.clients[HIGHER].accept(federation.requests[HIGHER])
+    _unmasked(federation, dropped=HIGHER)
+    _convicts(federation)
+
+
 def _convicts(federation: Federation) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         federation.close("unmask")

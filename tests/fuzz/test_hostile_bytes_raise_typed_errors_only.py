@@ -258,7 +258,7 @@ def test_control_a_target_that_keeps_its_inputs_is_seen_to_grow() -> None:
 
     assert growth(replace(honest, check=leaky), 200) > LEAST_LEAK
     kept.clear()
-    # So large that the allocator asks the system for each: smaller ones may fit into what this process let go of before.
+    # So large that the allocator asks the system for each: smaller ones may fit into what the process has free.
     much = replace(honest, check=lambda data: leaky(data + bytes(40 << 20)))
     assert campaign.run(much, 5, seed=SEED, most=10**6).leaks
     kept.clear()

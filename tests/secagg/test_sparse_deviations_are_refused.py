@@ -32,7 +32,7 @@ Blind = tuple[str, str, str]
 LISTING: Blind = ("_check_listing", "if not holds:", "if False:")
 ROOT: Blind = ("_check_listing", "if not verify(roster.server, listing.signature, *statement):", "if False:")
 STRANGERS: Blind = ("_check_members", "or not set(indices) <= set(session.neighbourhood(index))", "")
-TOO_FEW: Blind = ("_check_members", "if len(indices) < session.threshold:", "if False:")
+TOO_FEW: Blind = ("_check_members", "if len(indices) < least:", "if False:")
 UNKNOWN: Blind = ("read_round", "if not set(members) <= set(phase.members):", "if False:")
 OWN: Blind = ("read_members", "if own not in entries:", "if False:")
 NEVER_DEALT: Blind = ("read_survivors", "if not near <= set(phase.place.members):", "if False:")
@@ -77,7 +77,7 @@ def _statement(federation: Federation, step: str, root: bytes) -> transcript.Sta
     return transcript.members(kid, root) if step == "share" else transcript.dealers(kid, server._t1, root)
 
 
-def _of_another_list(step: str, *, items: str) -> Forge:
+def _of_another_list(step: str) -> Forge:
     """A list that the server did sign, of which one neighbour is missing, and the items of the honest one."""
 
     def forge(federation: Federation, request: Any) -> bytes:
@@ -87,7 +87,7 @@ def _of_another_list(step: str, *, items: str) -> Forge:
         others = {index: slot(item) for index, item in everybody.items() if index != BESIDE}
         root, paths = tree.over_slots(others, range(federation.n))
         signature = federation.server_identity.sign(*_statement(federation, step, root))
-        near = tuple(paths[item.index] for item in getattr(request, items))
+        near = tuple(paths[index] for index in NEAR)
         return change(request, listing=messages.Listing(root=root, signature=signature, paths=near))
 
     return forge
@@ -102,14 +102,35 @@ def _swapped(_: Federation, listing: Any) -> Any:
     return (listing.paths[1], listing.paths[0], *listing.paths[2:])
 
 
+def _listed(federation: Federation, step: str, items: list[Any]) -> messages.Listing:
+    """What a server that lies about the victim's neighbourhood signs, so that the lie is all of one piece."""
+    everybody = federation.server._advertised if step == "share" else federation.server._dealings
+    slot = transcript.member_slot if step == "share" else transcript.dealer_slot
+    slots = {index: slot(item) for index, item in everybody.items() if index not in NEAR}
+    root, paths = tree.over_slots(slots | {item.index: slot(item) for item in items}, range(federation.n))
+    signature = federation.server_identity.sign(*_statement(federation, step, root))
+    return messages.Listing(root=root, signature=signature, paths=tuple(paths[index] for index in NEAR))
+
+
+def _left_out(items: str) -> Forge:
+    """A neighbour is missing that is in the tree which the server signed for everybody."""
+
+    def forge(_: Federation, request: Any) -> bytes:
+        kept = tuple(item for item in getattr(request, items) if item.index != BESIDE)
+        changed: dict[str, Any] = {items: kept}
+        if items == "dealings":
+            changed["deliveries"] = tuple(delivery for delivery in request.deliveries if delivery.dealer != BESIDE)
+        return change(request, **changed)
+
+    return forge
+
+
 def _entries(edit: Callable[[Federation, list[Any]], list[Any]]) -> Forge:
-    """Other entries, each with its path in the tree that the server signed."""
+    """Other entries, in a tree of their own that the server signs."""
 
     def forge(federation: Federation, request: Any) -> bytes:
         entries = edit(federation, list(request.entries))
-        _, paths = transcript.members_root(federation.server._advertised.values(), federation.n)
-        listing = msgspec.structs.replace(request.listing, paths=tuple(paths[entry.index] for entry in entries))
-        return change(request, entries=tuple(entries), listing=listing)
+        return change(request, entries=tuple(entries), listing=_listed(federation, "share", entries))
 
     return forge
 
@@ -119,12 +140,11 @@ def _with(federation: Federation, entries: list[Any], index: int) -> list[Any]:
 
 
 def _dealings(edit: Callable[[Federation, list[Any]], list[Any]]) -> Forge:
-    """Other dealings, each with its path in the tree that the server signed; deliveries of those that have any."""
+    """Other dealings, in a tree of their own that the server signs; deliveries of those that have any."""
 
     def forge(federation: Federation, request: Any) -> bytes:
         dealings = edit(federation, list(request.dealings))
-        _, paths = transcript.dealers_root(federation.server._dealings.values(), federation.n)
-        listing = msgspec.structs.replace(request.listing, paths=tuple(paths[dealing.index] for dealing in dealings))
+        listing = _listed(federation, "mask", dealings)
         kept = {dealing.index for dealing in dealings}
         deliveries = tuple(delivery for delivery in request.deliveries if delivery.dealer in kept)
         return change(request, dealings=tuple(dealings), listing=listing, deliveries=deliveries)
@@ -218,7 +238,7 @@ ATTACKS = {
     # Step 1 and 2: the tree.
     **{
         f"{name}-at-{step}": Attack(step, rule, forge, blind)
-        for step, items in (("share", "entries"), ("mask", "dealings"))
+        for step in ("share", "mask")
         for name, rule, forge, blind in (
             ("a-path-missing", "listing", _listing(paths=lambda f, x: x.paths[:-1]), LISTING),
             ("a-path-too-many", "listing", _listing(paths=lambda f, x: (*x.paths, x.paths[0])), LISTING),
@@ -242,7 +262,7 @@ ATTACKS = {
                 _listing(root=lambda f, x: flip(x.root), signature=_signed_root(step)),
                 LISTING,
             ),
-            ("another-list-signed", "listing", _of_another_list(step, items=items), LISTING),
+            ("another-list-signed", "listing", _of_another_list(step), LISTING),
             ("another-root-unsigned", "signature", _listing(root=lambda f, x: flip(x.root)), (ROOT, LISTING)),
             ("a-root-signed-by-nobody", "signature", _listing(signature=lambda f, x: flip(x.signature)), ROOT),
             (
@@ -257,6 +277,8 @@ ATTACKS = {
             ),
         )
     },
+    "a-neighbour-left-out-of-the-keys": Attack("share", "listing", _left_out("entries"), LISTING),
+    "a-neighbour-left-out-of-the-dealings": Attack("mask", "listing", _left_out("dealings"), LISTING),
     # Step 2: what was dealt, and what is delivered.
     "a-dealing-of-a-stranger": Attack(
         "mask",
@@ -266,7 +288,7 @@ ATTACKS = {
         later="delivery",
     ),
     "a-dealing-of-a-neighbour-without-keys": Attack(
-        "mask", "members", _dealings(_unadvertised), UNKNOWN, later="listing", drop={"advertise": (BESIDE,)}
+        "mask", "members", _dealings(_unadvertised), UNKNOWN, later="delivery", drop={"advertise": (BESIDE,)}
     ),
     "fewer-than-t-dealers-near": Attack("mask", "members", _dealings(lambda f, d: d[:2]), TOO_FEW),
     "a-delivery-for-another-slot": Attack("mask", "delivery", _deliveries(_of_another_slot), "delivery"),

@@ -100,6 +100,15 @@ def test_the_minimum_of_survivors_binds_above_the_threshold() -> None:
     assert len(opened.survivors) == 9
 
 
+@pytest.mark.parametrize("step", ["advertise", "share", "mask"])
+def test_every_list_that_a_sum_depends_on_has_the_minimum_of_survivors(step: str) -> None:
+    """U1 and U2 too: what a list lacks can never come back. Control: the same dropouts are few enough one step on."""
+    with pytest.raises(CohortError) as caught:
+        Federation(n=10, changes={"min_survivors": 9}).run(drop={step: (1, 2)})
+    assert (caught.value.step, caught.value.survivors, caught.value.needed) == (step, 8, 9)
+    Federation(n=10, changes={"min_survivors": 9}).run(drop={"agree": (1, 2)}).opened()
+
+
 def test_extreme_inputs_do_not_wrap_in_the_tightest_ring() -> None:
     """n inputs of the largest magnitude, in the fewest bits that the theorem allows; both signs."""
     saturation, noise_bound, n = 1000, 23, 5
