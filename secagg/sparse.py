@@ -63,12 +63,11 @@ def corrupt_neighbours(clients: int, *, degree: int, corrupt: int) -> int:
     """t1: no client has more corrupt neighbours than this, but with probability below 2^-41."""
     bound = Fraction(comb(clients, degree), clients << (SECURITY_BITS + 1))
     tail, most = 0, min(degree, corrupt)
-    while most >= 0:
+    while True:  # at 0 the tail is everything
         tail += _ways(clients, degree=degree, marked=corrupt, hit=most)
         if tail >= bound:
             return most
         most -= 1
-    return 0
 
 
 def _opens(clients: int, *, degree: int, threshold: int, dropped: int) -> bool:
