@@ -12,11 +12,11 @@ DEALER = "tests/adversary/test_bank_deals_badly.py"
 DEALS = f"{DEALER}::{_REFUSED}"
 DRAW = "tests/secagg/test_nobody_chooses_the_order.py"
 HYBRID_SUMS = "tests/secagg/test_hybrid_sums_are_exact.py"
+GOLDEN = "tests/secagg/test_golden_vectors.py::test_vectors_are_reproduced"
 GRAPH = "tests/secagg/test_sparse_graphs_connect.py"
 PAIRS = "tests/adversary/test_bank_spoils_pair_secrets.py"
 PARAMETERS = "tests/secagg/test_sparse_parameters.py"
 PUBLISHED = "tests/secagg/test_published_vectors.py"
-RECORDED = "tests/secagg/test_recorded_traffic_stays_secret.py::test_no_input_and_no_key_beyond_what_step_4_reveals"
 SESSIONS = f"{PARAMETERS}::test_a_session_outside_a_bound_is_refused"
 SPARSE = f"tests/secagg/test_sparse_deviations_are_refused.py::{_REFUSED}"
 SPARSE_SUMS = "tests/secagg/test_sparse_sums_are_exact.py"
@@ -45,7 +45,7 @@ _HYBRID = (
     Mutant(
         name="kem-secret-left-out-of-the-ciphertext-keys",
         claim="shares are sealed under X25519 and ML-KEM together",
-        killer=RECORDED,
+        killer=GOLDEN,
         edits=(
             Edit(
                 file="secagg/exchange.py",
@@ -62,7 +62,7 @@ _HYBRID = (
     Mutant(
         name="pair-secret-left-out-of-the-masks",
         claim="masks are made of X25519 and ML-KEM together",
-        killer=RECORDED,
+        killer=GOLDEN,
         edits=(
             Edit(
                 file="secagg/exchange.py",
@@ -136,7 +136,7 @@ _HYBRID = (
     mutant(
         "pair-part-out-of-place-taken",
         "r_uv comes from the lower index, and from nobody else",
-        f"{DEALS}[dealt-pair-where-none-belongs]",
+        f"{DEALS}[dealt-pair-in-a-classical-session]",
         "secagg/exchange.py",
         "if (entry.pair is not None) != expected:",
         "if entry.pair is None and expected:",
@@ -484,9 +484,17 @@ _UNMASKING = (
         "        if inside < 0:\n",
     ),
     mutant(
-        "part-unmasked-with-the-wrong-stretch",
+        "helper-unmasks-with-the-wrong-stretch",
         "each core takes off its own stretch of every stream",
         f"{UNMASKING}::test_the_same_sum_as_in_one_process[131405-32]",
+        "fl_engine/unmasking_worker.py",
+        "start=first * size)",
+        "start=0)",
+    ),
+    mutant(
+        "part-done-again-with-the-wrong-stretch",
+        "what a failed helper left undone is done with its stretch of every stream",
+        f"{UNMASKING}::TestAHelperThatFails::test_killed_before",
         "fl_engine/unmasking.py",
         "start = part.start * words.dtype.itemsize",
         "start = 0",
