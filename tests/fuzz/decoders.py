@@ -7,9 +7,10 @@ from functools import cache
 from typing import Any
 
 from fedsec.errors import RemoteProtocolError
-from secagg import Roster, RoundConfig, SessionConfig, messages
+from secagg import Roster, RoundConfig, SessionConfig, draw, messages
+from secagg.graph import Complete, Harary
 from tests.fuzz.target import Target
-from tests.secagg.helpers import STEPS, Federation
+from tests.secagg.helpers import REQUESTS, STEPS, Federation, decode, draw_seed, sparse
 
 PEER = 3
 LIMIT = 30_000
@@ -28,6 +29,15 @@ KINDS: tuple[type[Any], ...] = (
     SessionConfig,
     RoundConfig,
     Roster,
+    messages.Listing,
+    messages.Entry,
+    messages.Pair,
+    Harary,
+    Complete,
+    draw.Commit,
+    draw.RevealRequest,
+    draw.Reveal,
+    draw.Drawn,
 )
 ANY_CLIENT_MESSAGE = len(KINDS)  # the selector of decode_client
 RULES = {"size", "format", "canonical"}
@@ -47,7 +57,26 @@ def honest() -> dict[type[Any], bytes]:
     found[SessionConfig] = federation.session.encode()
     found[RoundConfig] = federation.round.encode()
     found[Roster] = messages.encode(federation.roster)
+    entry = decode(found[messages.Share], messages.Share).entries[1]
+    seed, drawn = draw_seed(federation)
+    found[messages.Listing] = messages.encode(decode(found[messages.ShareRequest], messages.ShareRequest).listing)
+    found[messages.Entry], found[messages.Pair] = messages.encode(entry), messages.encode(entry.pair)
+    found[Harary], found[Complete] = messages.encode(Harary(degree=4, seed=seed)), messages.encode(Complete())
+    found[draw.Commit], found[draw.RevealRequest] = drawn["commits"][0], drawn["list"]
+    found[draw.Reveal], found[draw.Drawn] = drawn["reveals"][0], drawn["drawn"]
     return found
+
+
+@cache
+def sparse_seeds() -> tuple[bytes, ...]:
+    """A session on a sparse graph, and its requests, with paths."""
+    federation = sparse(20, order=b"\x05" * 32).start()
+    found = [bytes([KINDS.index(SessionConfig)]) + federation.session.encode()]
+    for step in ("advertise", "share", "mask"):
+        found.append(bytes([KINDS.index(REQUESTS[step])]) + federation.requests[0])
+        federation.collect(step)
+        federation.close(step)
+    return tuple(found)
 
 
 def honest_messages() -> list[bytes]:
@@ -89,7 +118,7 @@ def decoder_target() -> Target:
     """Every message of ``secagg``, its configurations and the roster."""
     seeds = [bytes([KINDS.index(kind)]) + data for kind, data in honest().items()]
     seeds += [bytes([ANY_CLIENT_MESSAGE]) + data for kind, data in honest().items() if kind in KINDS[6:11]]
-    return Target(name="messages", check=check_message, seeds=tuple(seeds), selectors=1)
+    return Target(name="messages", check=check_message, seeds=(*seeds, *sparse_seeds()), selectors=1)
 
 
 @cache

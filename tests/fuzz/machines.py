@@ -20,7 +20,7 @@ from fedsec.errors import CohortError, LocalProtocolError, RemoteProtocolError
 from secagg import Client, Server, State, messages
 from secagg.identity import verify
 from tests.fuzz.target import Target
-from tests.secagg.helpers import STEPS, Federation, decode
+from tests.secagg.helpers import STEPS, Federation, decode, sparse
 from tests.secagg.make_vectors import counted_randomness
 
 VICTIM = 0
@@ -33,6 +33,7 @@ REQUESTS = (
     messages.UnmaskRequest,
 )
 REPLIES = (messages.Advertise, messages.Share, None, messages.Agree, messages.Unmask)  # accept() replies nothing
+SENDERS = 32  # numbers that a sender may have in an input, in the roster or outside
 ROUND_EVERY = 400  # server inputs after which the round is finished and its sum compared
 
 MUTABLE = (dict, set, list, np.ndarray)
@@ -66,7 +67,11 @@ def signing_anything(keys: Collection[bytes]) -> Iterator[None]:
     def lenient(public_key: bytes, *statement: bytes) -> bool:
         return public_key in keys or verify(public_key, *statement)
 
-    with mock.patch("secagg.rounds.verify", lenient), mock.patch("secagg.server.verify", lenient):
+    with (
+        mock.patch("secagg.rounds.verify", lenient),
+        mock.patch("secagg.server.verify", lenient),
+        mock.patch("secagg.draw.verify", lenient),
+    ):
         yield
 
 
@@ -85,20 +90,28 @@ class ClientMachine:
     ``seeds`` are the honest requests of ``steps``.
     """
 
-    def __init__(self, *, collude: bool, victim: type[Client] = Client, steps: Collection[str] = STEPS) -> None:
-        self._signers = everybody(Federation()) if collude else set()
+    def __init__(
+        self,
+        *,
+        collude: bool,
+        victim: type[Client] = Client,
+        steps: Collection[str] = STEPS,
+        make: Callable[[], Federation] = Federation,
+    ) -> None:
+        self._signers = everybody(make()) if collude else set()
         self._prepared: list[tuple[Client, Kept, bytes]] = []
         with counted_randomness():
             for step in STEPS:
-                federation = Federation()
+                federation = make()
                 federation.clients[VICTIM] = victim(
                     index=VICTIM,
                     identity=federation.identities[VICTIM],
                     roster=federation.roster,
-                    policy=federation.policy,
+                    policy=federation.clients[VICTIM]._policy,
                 )
-                # A dropout at step 3, so that both kinds of share are revealed.
-                federation.run(until=step, drop={"mask": (4,)})
+                # A dropout among its neighbours at step 3, so that both kinds of share are revealed.
+                dropped = max(set(federation.session.neighbourhood(VICTIM)) - {VICTIM})
+                federation.run(until=step, drop={"mask": (dropped,)})
                 client = federation.clients[VICTIM]
                 self._prepared.append((client, keep(client), federation.requests[VICTIM]))
 
@@ -130,7 +143,8 @@ class ClientMachine:
         assert kind is None or decode(reply, kind).index == VICTIM, "a reply of another kind"
         assert client.state not in (State.ABORTED, before["_state"]), "an answer without a step"
         if not self._signers and request != honest:
-            _is_part_of(decode(request, REQUESTS[step]), decode(honest, REQUESTS[step]))
+            everyone = range(client.session.clients)
+            _is_part_of(decode(request, REQUESTS[step]), decode(honest, REQUESTS[step]), everyone)
         return "accepted"
 
 
@@ -142,22 +156,27 @@ def _is_silent(client: Client, step: int, honest: bytes) -> None:
     raise AssertionError("a client that aborted answered again")
 
 
-def _is_part_of(request: Any, honest: Any) -> None:
+def _is_part_of(request: Any, honest: Any, everyone: Collection[int]) -> None:
     """What an honest client answers says nothing new: its lists are parts of the honest ones, all else is equal.
 
     But for the survivors: which of the dealers they are is the server's to say.
     """
     for name in request.__struct_fields__:
         mine, theirs = getattr(request, name), getattr(honest, name)
-        theirs = range(5) if name == "survivors" else theirs
+        theirs = everyone if name == "survivors" else theirs
+        if isinstance(mine, messages.Listing):  # on a sparse graph a list loses a member and its path together
+            _is_part_of(mine, theirs, everyone)
+            continue
         known = set(mine) <= set(theirs) if isinstance(mine, tuple) else mine == theirs
         assert known, f"a forged {name} was answered"
 
 
-def _with_replies(step: str, *, late: int) -> tuple[Federation, dict[int, bytes]]:
+def _with_replies(
+    step: str, *, late: int, make: Callable[[], Federation] = Federation
+) -> tuple[Federation, dict[int, bytes]]:
     """A federation at ``step`` with all replies but that of ``late`` received, and all replies."""
     with counted_randomness():
-        federation = Federation().run(until=step)
+        federation = make().run(until=step)
         replies = {index: federation.reply(step, index, federation.requests[index]) for index in federation.requests}
     for index, reply in replies.items():
         if index != late:
@@ -171,15 +190,23 @@ class ServerMachine:
     With ``collude`` the sender's signatures are always valid: a dishonest bank signs what it sends.
     """
 
-    def __init__(self, *, collude: bool, server: type[Server] = Server, round_every: int = ROUND_EVERY) -> None:
-        self._signers = everybody(Federation()) if collude else set()
+    def __init__(
+        self,
+        *,
+        collude: bool,
+        server: type[Server] = Server,
+        round_every: int = ROUND_EVERY,
+        make: Callable[[], Federation] = Federation,
+    ) -> None:
+        self._make = make
+        self._signers = everybody(make()) if collude else set()
         self._kind = server
         self._every = round_every
         self._count = [0] * len(STEPS)
         self._prepared = [self._prepare(step) for step in STEPS]
 
     def _prepare(self, step: str) -> tuple[Federation, dict[int, bytes], Kept]:
-        federation, replies = _with_replies(step, late=LATE)
+        federation, replies = _with_replies(step, late=LATE, make=self._make)
         federation.server.__class__ = self._kind
         return federation, replies, keep(federation.server)
 
@@ -187,7 +214,7 @@ class ServerMachine:
     def seeds(self) -> tuple[bytes, ...]:
         """Every bank's honest reply at each step; that of the late bank as often as those of all others together."""
         return tuple(
-            bytes([8 * step + sender]) + reply
+            bytes([SENDERS * step + sender]) + reply
             for step, (_, replies, _) in enumerate(self._prepared)
             for sender, reply in replies.items()
             for _ in range(len(replies) - 1 if sender == LATE else 1)
@@ -196,7 +223,7 @@ class ServerMachine:
     def __call__(self, data: bytes) -> str:
         """Hand the reply over and look whether a refusal changed anything; now and then finish the round."""
         selector, reply = (data[0] if data else 0), data[1:]
-        sender, step = selector % 8, selector // 8 % len(STEPS)
+        sender, step = selector % SENDERS, selector // SENDERS % len(STEPS)
         federation, replies, before = self._prepared[step]
         server = federation.server
         try:
@@ -225,7 +252,7 @@ class ServerMachine:
         for name in STEPS[step + 1 :]:
             federation.collect(name)
             federation.close(name)
-        assert np.array_equal(federation.opened().total, federation.plain_sum(range(5))), "another sum"
+        assert np.array_equal(federation.opened().total, federation.plain_sum(range(federation.n))), "another sum"
         self._prepared[step] = self._prepare(STEPS[step])
 
 
@@ -296,6 +323,11 @@ def _target(name: str, machine: Callable[[bytes], str]) -> Target:
     return Target(name=name, check=machine, seeds=machine.seeds, selectors=1)  # type: ignore[attr-defined]
 
 
+def on_a_sparse_graph() -> Federation:
+    """Twenty banks, of which each knows a few."""
+    return sparse(20, order=b"\x05" * 32)
+
+
 @cache
 def client_target() -> Target:
     """A client whose server has no signature but its own."""
@@ -318,6 +350,18 @@ def server_target() -> Target:
 def colluding_server_target() -> Target:
     """A server whose banks sign anything."""
     return _target("server-dishonest-bank", ServerMachine(collude=True))
+
+
+@cache
+def sparse_client_target() -> Target:
+    """A client on a sparse graph, whose server has no signature but its own."""
+    return _target("client-sparse", ClientMachine(collude=False, make=on_a_sparse_graph))
+
+
+@cache
+def sparse_server_target() -> Target:
+    """A server on a sparse graph, whose banks sign anything."""
+    return _target("server-sparse", ServerMachine(collude=True, make=on_a_sparse_graph))
 
 
 @cache

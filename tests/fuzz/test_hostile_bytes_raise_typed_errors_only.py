@@ -19,8 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedsec.errors import RemoteProtocolError
 from secagg import Client, Server, State, keys, messages
-from tests.fuzz import campaign, decoders, guided, machines, primitives
+from secagg.draw import Drawer, DrawServer, DrawState, Reveal, decode
+from tests.fuzz import campaign, decoders, draws, guided, machines, primitives
 from tests.fuzz.mutations import mutate, parsed, spell
 from tests.fuzz.registry import TARGETS
 from tests.fuzz.schedule import units
@@ -32,8 +34,12 @@ FEW = {
     "primitives": 300,
     "client": 300,
     "client-alone": 300,
+    "client-sparse": 100,
     "server": 600,
     "server-dishonest-bank": 400,
+    "server-sparse": 100,
+    "draw": 300,
+    "draw-alone": 300,
     "spoilt-rounds": 20,
 }
 SEED = 20_170_281
@@ -216,9 +222,41 @@ class _Spoilt(Server):
 )
 def test_control_a_server_that_goes_wrong_is_found(server: type[Server], told: str) -> None:
     machine = machines.ServerMachine(collude=False, server=server, round_every=100)
-    short = bytes([8 * 3 + machines.LATE]) + b"7 bytes"  # while the sum is being opened
+    short = bytes([machines.SENDERS * 3 + machines.LATE]) + b"7 bytes"  # while the sum is being opened
     target = Target(name="control", check=machine, seeds=(*machine.seeds, short, short), selectors=1)
     text = found(target, 3_000 if told else 600)
+    assert (told in text) if told else text == ""
+
+
+class _Revealing(Drawer):
+    """Goes on after a list that it refused."""
+
+    def reveal(self, request: bytes) -> bytes:
+        try:
+            return super().reveal(request)
+        except RemoteProtocolError:
+            self._state = DrawState.COMMITTED
+            raise
+
+
+class _Trusting(DrawServer):
+    """Takes any nonce for the one that was committed to."""
+
+    def receive_reveal(self, sender: int, data: bytes) -> None:
+        self._nonces[sender] = decode(data, Reveal, limit=1_000, peer=sender).nonce
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ({}, ""),
+        ({"drawer": _Revealing}, "did not abort"),
+        ({"server": _Trusting}, "took two turns"),
+    ],
+)
+def test_control_a_draw_that_goes_wrong_is_found(parts: dict[str, Any], told: str) -> None:
+    machine = draws.DrawMachine(collude=False, **parts)
+    text = found(Target(name="control", check=machine, seeds=machine.seeds, selectors=1), 1_000)
     assert (told in text) if told else text == ""
 
 

@@ -6,11 +6,21 @@ of the gate, so that no claim loses its mutant unseen. Keep old texts short, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tests.mutants.catalogue_of_graphs import GRAPHS
+from tests.mutants.mutant import Edit, Mutant, mutant
 
-ACTIVE_SERVER = "tests/secagg/test_active_server_is_refused.py"
-REFUSED = f"{ACTIVE_SERVER}::test_refused_named_silent_and_forgotten"
-BANK = "tests/secagg/test_dishonest_bank_is_found.py"
+ASKS = "tests/adversary/test_server_asks_for_both_shares.py"
+BAD = "tests/adversary/test_bank_sends_bad_messages.py::test_refused_by_name_and_nothing_has_changed"
+DEALS = "tests/adversary/test_bank_deals_badly.py::test_refused_named_silent_and_forgotten"
+LIES = "tests/adversary/test_bank_lies_at_unmasking.py"
+MASKS = "tests/adversary/test_bank_masks_badly.py"
+REPLAYS = "tests/adversary/test_server_replays.py"
+SHRINKS = "tests/adversary/test_server_shrinks_the_cohort.py::test_refused_named_silent_and_forgotten"
+SPOILS = "tests/adversary/test_server_spoils_shares_on_the_way.py::test_refused_named_silent_and_forgotten"
+SWAPS = "tests/adversary/test_server_swaps_keys.py::test_refused_named_silent_and_forgotten"
+VIEWS = "tests/adversary/test_server_shows_two_views.py"
+WEAKENS = "tests/adversary/test_server_weakens_the_session.py"
+REFUSED = "test_refused_named_silent_and_forgotten"
 BOUND = "tests/secagg/test_everything_is_bound.py::test_every_argument_counts"
 CONFIGURATION = "tests/secagg/test_configuration_is_safe.py"
 COORDINATOR = "tests/adversary/test_bank_refuses_a_dishonest_coordinator.py"
@@ -25,31 +35,8 @@ SUM = "tests/secagg/test_sum_is_exact.py"
 WIRE = "tests/secagg/test_labels_and_wire.py"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Edit:
-    """``old``, which occurs once in ``file`` (relative to the repository), becomes ``new``."""
-
-    file: str
-    old: str
-    new: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mutant:
-    """Edits that make ``claim`` false; ``killer`` is a pytest node id that claims to notice."""
-
-    name: str
-    claim: str
-    edits: tuple[Edit, ...]
-    killer: str
-
-
-def _mutant(name: str, claim: str, killer: str, file: str, old: str, new: str) -> Mutant:
-    return Mutant(name=name, claim=claim, killer=killer, edits=(Edit(file=file, old=old, new=new),))
-
-
 _MASKS = (
-    _mutant(
+    mutant(
         "mask-seed-folded-to-32-bits",
         "a stream's key has 256 bits",
         GOLDEN,
@@ -57,31 +44,31 @@ _MASKS = (
         "algorithms.AES(key)",
         "algorithms.AES(key[:4] * 8)",
     ),
-    _mutant(
+    mutant(
         "key-stream-without-a-counter",
         "a key stream is AES in counter mode",
         f"{PUBLISHED}::test_key_stream_is_the_cipher_applied_to_a_counter_from_zero",
         "fedsec/keystream.py",
-        "modes.CTR(bytes(16))",
+        "modes.CTR(counter)",
         "modes.ECB()",
     ),
-    _mutant(
+    mutant(
         "sampler-never-yields-R-minus-1",
         "mask words are uniform over the whole ring",
         f"{MASKING}::test_the_largest_mask_word_is_added_and_subtracted_like_any_other",
         "secagg/masking.py",
-        "tile += fill",
-        "tile += np.minimum(fill, np.iinfo(fill.dtype).max - 1)",
+        "np.add(tile, pad, tile)",
+        "np.add(tile, np.minimum(pad, np.iinfo(pad.dtype).max - 1), tile)",
     ),
-    _mutant(
+    mutant(
         "packing-never-yields-R-minus-1",
         "packing keeps every word of the ring",
         f"{MASKING}::test_packing_is_one_little_endian_stream",
         "secagg/packing.py",
-        "spread &= np.uint64((1 << bits) - 1)",
-        "spread %= np.uint64(max(1, (1 << bits) - 1))",
+        "fields = pairs & _ones(bits)",
+        "fields = pairs % _ones(bits)",
     ),
-    _mutant(
+    mutant(
         "shares-never-yield-p-minus-1",
         "polynomial coefficients are uniform over the whole field",
         f"{SHAMIR}::test_random_elements_cover_the_field_and_are_uniform",
@@ -89,7 +76,7 @@ _MASKS = (
         "if candidate < prime:",
         "if candidate < prime - 1:",
     ),
-    _mutant(
+    mutant(
         "noise-sampler-off-by-one",
         "uniform integers have no bias",
         "tests/dp/test_noise_sampler.py::test_uniform_integers_redraw_words_past_the_last_full_multiple",
@@ -97,13 +84,13 @@ _MASKS = (
         "2**64 // limit * limit - 1)",
         "2**64 // limit * limit)",
     ),
-    _mutant(
+    mutant(
         "one-scalar-masks-the-whole-vector",
         "every value has a mask word of its own",
         "tests/secagg/test_server_sees_no_vector.py::test_no_message_holds_a_vector",
         "secagg/masking.py",
-        "tile += fill",
-        "tile += fill[0]",
+        "np.add(tile, pad, tile)",
+        "np.add(tile, pad[0], tile)",
     ),
     Mutant(
         name="no-self-mask-at-either-end",
@@ -113,12 +100,12 @@ _MASKS = (
             Edit(file="secagg/client.py", old="add=[KeyStream(phase.self_key), *(", new="add=[*("),
             Edit(
                 file="secagg/server.py",
-                old="[KeyStream(keys.self_key(seed, self._t2)) for seed in self_seeds.values()]",
-                new="[KeyStream(keys.self_key(seed, self._t2)) for seed in ()]",
+                old="[keys.self_key(seed, self._t2) for seed in self_seeds.values()]",
+                new="[keys.self_key(seed, self._t2) for seed in ()]",
             ),
         ),
     ),
-    _mutant(
+    mutant(
         "no-self-mask-at-the-client",
         "the self-mask is in every masked input",
         f"{SUM}::test_sum_equals_integer_addition",
@@ -126,23 +113,23 @@ _MASKS = (
         "add=[KeyStream(phase.self_key), *(",
         "add=[*(",
     ),
-    _mutant(
+    mutant(
         "late-masked-input-added",
         "a message for a closed step is discarded",
-        f"{BANK}::test_a_late_masked_input_is_never_added",
+        f"{MASKS}::test_a_late_masked_input_is_never_added",
         "secagg/server.py",
         "if ORDER.index(due) < ORDER.index(self._step):\n            return",
         "if ORDER.index(due) < ORDER.index(self._step):\n            self._take(message)\n            return",
     ),
-    _mutant(
+    mutant(
         "duplicate-added-twice",
         "a repeated message counts once",
-        f"{BANK}::test_a_duplicate_counts_once_and_a_change_is_refused",
+        f"{MASKS}::test_a_duplicate_counts_once_and_a_change_is_refused",
         "secagg/server.py",
         "if self._seen.get(sender) == seen:\n            return",
         "if self._seen.get(sender) == seen:\n            self._take(message)\n            return",
     ),
-    _mutant(
+    mutant(
         "secret-key-returned-as-public-key",
         "no private key is on the wire",
         f"{PUBLISHED}::test_x25519_rfc_7748_section_6_1",
@@ -153,39 +140,39 @@ _MASKS = (
 )
 
 _TRANSCRIPT = (
-    _mutant(
+    mutant(
         "T2-left-out-of-pair-keys",
         "a mask key is of one transcript",
         f"{BOUND}[pair_key-t2]",
         "secagg/keys.py",
-        "return _derive(secret, t2, fields(labels.KEY_PAIR",
-        "return _derive(secret, None, fields(labels.KEY_PAIR",
+        "return derive(secret, t2, fields(labels.KEY_PAIR",
+        "return derive(secret, None, fields(labels.KEY_PAIR",
     ),
-    _mutant(
+    mutant(
         "T2-left-out-of-self-keys",
         "a self-mask key is of one transcript",
         f"{BOUND}[self_key-t2]",
         "secagg/keys.py",
-        "return _derive(seed, t2, fields(labels.KEY_SELF))",
-        "return _derive(seed, None, fields(labels.KEY_SELF))",
+        "return derive(seed, t2, fields(labels.KEY_SELF))",
+        "return derive(seed, None, fields(labels.KEY_SELF))",
     ),
-    _mutant(
+    mutant(
         "T1-left-out-of-ciphertext-keys",
         "a ciphertext key is of one transcript",
         f"{BOUND}[ciphertext_key-t1]",
         "secagg/keys.py",
-        "return _derive(secret, t1, fields(labels.KEY_SHARE",
-        "return _derive(secret, None, fields(labels.KEY_SHARE",
+        "return derive(secret, t1, fields(labels.KEY_SHARE",
+        "return derive(secret, None, fields(labels.KEY_SHARE",
     ),
-    _mutant(
+    mutant(
         "sid-left-out-of-T2",
         "mask keys depend on the model",
-        f"{ACTIVE_SERVER}::test_two_models_end_before_a_share_is_revealed",
+        f"{VIEWS}::test_two_models_end_before_a_share_is_revealed",
         "secagg/transcript.py",
         "return digest(labels.T2, sid, ",
         "return digest(labels.T2, bytes(32), ",
     ),
-    _mutant(
+    mutant(
         "model-digest-left-out-of-sid",
         "a round's name depends on its model",
         f"{CONFIGURATION}::test_every_field_is_in_kid_and_sid",
@@ -193,7 +180,7 @@ _TRANSCRIPT = (
         "return digest(labels.SID, self.kid, self.encode())",
         "return digest(labels.SID, self.kid, self.optimiser)",
     ),
-    _mutant(
+    mutant(
         "model-not-compared-with-its-digest",
         "a bank trains on the model that the round is bound to",
         f"{COORDINATOR}::test_inputs_that_do_not_match_their_digest_are_refused",
@@ -201,7 +188,7 @@ _TRANSCRIPT = (
         "if inputs_digest(message.inputs) != round_config.model_digest:",
         "if not inputs_digest(message.inputs):",
     ),
-    _mutant(
+    mutant(
         "one-context-for-two-signatures",
         "a signature of one step is none of another",
         f"{WIRE}::test_labels_are_distinct_versioned_and_used_once",
@@ -209,7 +196,7 @@ _TRANSCRIPT = (
         'SIGN_AGREE = b"fedsec/v1/sign/agree"',
         'SIGN_AGREE = b"fedsec/v1/sign/mask"',
     ),
-    _mutant(
+    mutant(
         "fields-without-lengths",
         "what is signed or hashed has one reading",
         f"{CONFIGURATION}::test_signatures_bind_context_and_every_field_boundary",
@@ -217,18 +204,18 @@ _TRANSCRIPT = (
         "for piece in (number(len(part)), part))",
         "for piece in (b'', part))",
     ),
-    _mutant(
+    mutant(
         "round-of-another-session-taken",
         "a round belongs to its session",
-        f"{REFUSED}[round-of-another-session]",
+        f"{VIEWS}::{REFUSED}[round-of-another-session]",
         "secagg/rounds.py",
         "if config.kid != kid:",
         "if not config.kid:",
     ),
-    _mutant(
+    mutant(
         "another-roster-taken",
         "a session is for the pinned roster",
-        f"{REFUSED}[session-for-another-roster]",
+        f"{WEAKENS}::{REFUSED}[session-for-another-roster]",
         "secagg/rounds.py",
         "if session.roster_digest != roster.digest or ",
         "if ",
@@ -236,7 +223,7 @@ _TRANSCRIPT = (
 )
 
 _SIGNATURES = (
-    _mutant(
+    mutant(
         "no-signature-is-checked",
         "a signature is verified",
         f"{CONFIGURATION}::test_signatures_bind_context_and_every_field_boundary",
@@ -244,103 +231,103 @@ _SIGNATURES = (
         "except (InvalidSignature, ValueError):\n        return False",
         "except (InvalidSignature, ValueError):\n        return True",
     ),
-    _mutant(
+    mutant(
         "session-signature-unchecked",
         "a client answers its own server's sessions only",
-        f"{REFUSED}[session-signed-by-nobody]",
+        f"{WEAKENS}::{REFUSED}[session-signed-by-nobody]",
         "secagg/rounds.py",
         "if not verify(roster.server, request.signature, *transcript.session(request.session)):",
         "if not request.signature:",
     ),
-    _mutant(
+    mutant(
         "keys-signatures-unchecked-by-clients",
         "a client masks against keys that its peers signed",
-        f"{REFUSED}[key-swapped]",
+        f"{SWAPS}[key-swapped]",
         "secagg/rounds.py",
-        "if not verify(roster.public_key(entry.index), entry.signature, *statement):",
-        "if not entry.signature:",
+        "if not verify(roster.public_key(e.index), e.signature, *statement):",
+        "if not e.signature:",
     ),
-    _mutant(
+    mutant(
         "round-signature-unchecked",
         "a client masks for a model that the server signed",
-        f"{REFUSED}[round-signed-by-a-bank]",
+        f"{VIEWS}::{REFUSED}[round-signed-by-a-bank]",
         "secagg/rounds.py",
         "if not verify(roster.server, request.signature, *transcript.round_config(kid, request.round_config)):",
         "if not request.signature:",
     ),
-    _mutant(
+    mutant(
         "dealings-signatures-unchecked-by-clients",
         "a client masks against commitments that their dealers signed",
-        f"{REFUSED}[commitment-changed]",
+        f"{VIEWS}::{REFUSED}[commitment-changed]",
         "secagg/rounds.py",
         "if not verify(roster.public_key(dealing.index), dealing.signature, *statement):",
         "if not dealing.signature:",
     ),
-    _mutant(
+    mutant(
         "agreement-signatures-unchecked-by-clients",
         "a client reveals shares for a U3 that t members signed",
-        f"{REFUSED}[agreement-with-one-bad-signature]",
+        f"{ASKS}::{REFUSED}[agreement-with-one-bad-signature]",
         "secagg/rounds.py",
         "if not verify(roster.public_key(agree.index), agree.signature, *statement):",
         "if not agree.signature:",
     ),
-    _mutant(
+    mutant(
         "keys-signatures-unchecked-by-the-server",
         "the server takes keys that their bank signed",
-        f"{BANK}::test_messages_that_are_not_the_senders_own_are_refused[advertise]",
+        f"{BAD}[unsigned-at-advertise]",
         "secagg/server.py",
         "self._check_signature(index, message.signature, transcript.advertise(",
         "bool(transcript.advertise(",
     ),
-    _mutant(
+    mutant(
         "masked-inputs-signature-unchecked-by-the-server",
         "the server adds masked inputs that their bank signed",
-        f"{BANK}::test_messages_that_are_not_the_senders_own_are_refused[mask]",
+        f"{BAD}[unsigned-at-mask]",
         "secagg/server.py",
         "        self._check_signature(index, message.signature, statement)\n        masking.",
         "        masking.",
     ),
-    _mutant(
+    mutant(
         "agreements-signature-unchecked-by-the-server",
         "the server counts agreements that their bank signed",
-        f"{BANK}::test_messages_that_are_not_the_senders_own_are_refused[agree]",
+        f"{BAD}[unsigned-at-agree]",
         "secagg/server.py",
         "        self._check_signature(message.index, message.signature, statement)\n        self._agreed",
         "        self._agreed",
     ),
-    _mutant(
+    mutant(
         "revealed-shares-signature-unchecked-by-the-server",
         "the server uses shares that their responder signed",
-        f"{BANK}::test_messages_that_are_not_the_senders_own_are_refused[unmask]",
+        f"{BAD}[unsigned-at-unmask]",
         "secagg/server.py",
         "        self._check_signature(index, message.signature, statement)\n        self._revealed",
         "        self._revealed",
     ),
-    _mutant(
+    mutant(
         "dealings-signature-unchecked-by-the-server",
         "the server relays dealings that their bank signed",
-        f"{BANK}::test_a_changed_ciphertext_breaks_the_dealers_signature",
+        f"{BAD}[ciphertext-changed-after-signing]",
         "secagg/server.py",
-        "        self._check_signature(index, message.signature, statement)\n        self._dealt",
-        "        self._dealt",
+        "        self._check_signature(index, message.signature, statement)\n        self._entries",
+        "        self._entries",
     ),
-    _mutant(
+    mutant(
         "sender-unchecked",
         "nobody speaks for another bank",
-        f"{BANK}::test_messages_that_are_not_the_senders_own_are_refused[mask]",
+        f"{BAD}[message-of-bank-3-from-bank-1-at-mask]",
         "secagg/server.py",
         "if message.index != sender:",
         "if message.index < 0:",
     ),
-    _mutant(
+    mutant(
         "unasked-bank-heard",
         "only who was asked at a step is heard",
-        f"{BANK}::test_messages_out_of_turn",
+        f"{BAD}[masked-input-of-a-bank-that-never-dealt]",
         "secagg/server.py",
         "if sender not in self._asked:",
         "if sender < 0:",
     ),
-    _mutant(
+    mutant(
         "plan-signature-unchecked",
         "a bank considers its own coordinator's plans only",
         f"{COORDINATOR}::test_a_plan_that_the_coordinator_did_not_sign_is_refused",
@@ -351,98 +338,98 @@ _SIGNATURES = (
 )
 
 _SHARES = (
-    _mutant(
+    mutant(
         "both-share-kinds-kept",
         "a client reveals one kind of share for a peer",
-        f"{ACTIVE_SERVER}::test_no_bank_reveals_both_shares_of_a_dealer",
+        f"{ASKS}::test_no_bank_reveals_both_shares_of_a_dealer",
         "secagg/rounds.py",
-        "for v in phase.place.members if v not in survivors)",
+        "for v in phase.place.members if v not in alive)",
         "for v in phase.place.members if v in phase.mask_shares)",
     ),
-    _mutant(
+    mutant(
         "survivors-not-among-dealers",
         "U3 is within U2: who is alive and who dropped out are disjoint",
-        f"{REFUSED}[survivor-that-never-dealt]",
+        f"{ASKS}::{REFUSED}[survivor-that-never-dealt]",
         "secagg/rounds.py",
-        " or not set(survivors) <= set(phase.place.members):",
-        ":",
+        "if not near <= set(phase.place.members):",
+        "if not near:",
     ),
-    _mutant(
+    mutant(
         "signers-not-among-survivors",
         "an agreement is by members of U3",
-        f"{REFUSED}[agreement-of-a-stranger]",
+        f"{ASKS}::{REFUSED}[agreement-of-a-stranger]",
         "secagg/rounds.py",
-        "not set(signers) <= set(phase.survivors) or ",
+        "not near.issuperset(signers) or ",
         "",
     ),
-    _mutant(
+    mutant(
         "survivors-in-any-order",
         "lists have distinct members in one order",
-        f"{REFUSED}[survivor-twice]",
+        f"{ASKS}::{REFUSED}[survivor-twice]",
         "secagg/rounds.py",
         "if not rising(survivors) or index not in survivors",
         "if index not in survivors",
     ),
-    _mutant(
+    mutant(
         "survivors-without-this-client",
         "a client reveals shares for a sum that it is in",
-        f"{REFUSED}[survivors-without-the-victim]",
+        f"{ASKS}::{REFUSED}[survivors-without-the-victim]",
         "secagg/rounds.py",
         "or index not in survivors or",
         "or",
     ),
-    _mutant(
+    mutant(
         "self-seed-unchecked",
         "a rebuilt self-mask seed gives its commitment",
-        f"{BANK}::test_a_bad_share_names_its_responder_and_the_sum_survives",
+        f"{LIES}::test_a_bad_share_names_its_responder_and_the_sum_survives",
         "secagg/opening.py",
-        "return keys.commitment(self._kid, dealer, seed) == self._dealt[dealer].commitment",
+        "return keys.commitment(self._kid, dealer, seed) == self._commitments[dealer]",
         "return bool(seed)",
     ),
-    _mutant(
+    mutant(
         "mask-seed-unchecked",
         "a rebuilt mask seed gives the advertised keys",
-        f"{BANK}::test_a_bad_share_names_its_responder_and_the_sum_survives",
+        f"{LIES}::test_a_bad_share_names_its_responder_and_the_sum_survives",
         "secagg/opening.py",
-        "return keys.public_bytes(keys.mask_private_key(seed)) == self._advertised[dealer].mask_key",
-        "return bool(seed)",
+        "return keys.public_bytes(keys.mask_private_key(seed)) == own.mask_key and (",
+        "return bool(own) or (",
     ),
-    _mutant(
+    mutant(
         "share-leaf-unchecked-by-the-receiver",
         "a share that a client takes is the one its dealer committed to",
-        f"{BANK}::test_a_signed_ciphertext_that_does_not_open_names_its_dealer",
+        f"{DEALS}[dealt-self-leaf-of-another-share]",
         "secagg/dealing.py",
         "if found != expected or ",
         "if ",
     ),
-    _mutant(
+    mutant(
         "share-leaf-unchecked-at-the-opening",
         "a false share convicts its responder",
-        f"{BANK}::test_a_bad_share_names_its_responder_and_the_sum_survives",
+        f"{LIES}::test_a_bad_share_names_its_responder_and_the_sum_survives",
         "secagg/opening.py",
         "return found == (entry.self_leaf if kind == dealing.SELF else entry.mask_leaf)",
         "return bool(found)",
     ),
-    _mutant(
+    mutant(
         "share-outside-the-field-taken",
         "a share is a field element",
-        f"{BANK}::test_signed_shares_outside_the_field_name_their_dealer",
+        f"{DEALS}[dealt-self-share-outside-the-field]",
         "secagg/dealing.py",
         " or shamir.from_bytes(share) is None:",
         ":",
     ),
-    _mutant(
+    mutant(
         "revealed-share-outside-the-field-taken",
         "a revealed share is a field element",
-        f"{BANK}::test_shares_missing_or_outside_the_field_are_refused",
+        f"{BAD}[answer-with-a-share-outside-the-field]",
         "secagg/server.py",
         "if counts != expected or any(shamir.from_bytes(share) is None for share in shares):",
         "if counts != expected or not shares:",
     ),
-    _mutant(
+    mutant(
         "path-unchecked",
         "an entry is the one at the receiver's place of the dealer's tree",
-        f"{REFUSED}[delivery-of-another-receiver]",
+        f"{SPOILS}[delivery-of-another-receiver]",
         "secagg/dealing.py",
         "if reached != root:",
         "if reached is None:",
@@ -464,7 +451,7 @@ _SHARES = (
             ),
         ),
     ),
-    _mutant(
+    mutant(
         "polynomial-of-one-degree-less",
         "t - 1 shares say nothing",
         f"{SHAMIR}::test_the_polynomial_is_fresh_and_of_full_degree",
@@ -472,7 +459,7 @@ _SHARES = (
         "for _ in range(threshold - 1))",
         "for _ in range(threshold - 2))",
     ),
-    _mutant(
+    mutant(
         "every-secret-has-the-same-polynomial",
         "a polynomial is fresh",
         f"{SHAMIR}::test_the_polynomial_is_fresh_and_of_full_degree",
@@ -483,15 +470,15 @@ _SHARES = (
 )
 
 _THRESHOLDS = (
-    _mutant(
+    mutant(
         "t-off-by-one",
         "2t > n + c",
-        f"{SHAMIR}::test_the_production_threshold_is_the_least_that_keeps_both_seeds_apart",
+        f"{CONFIGURATION}::test_the_default_threshold_is_the_least_secure_one",
         "secagg/config.py",
         "return (clients + corrupt) // 2 + 1",
         "return (clients + corrupt) // 2",
     ),
-    _mutant(
+    mutant(
         "insecure-threshold-taken",
         "a session with 2t = n + c is refused",
         f"{CONFIGURATION}::test_unsafe_sessions_are_refused",
@@ -499,15 +486,15 @@ _THRESHOLDS = (
         "2 * t <= n + c",
         "2 * t < n + c",
     ),
-    _mutant(
+    mutant(
         "any-threshold-taken",
         "a client refuses a threshold of 1",
-        f"{REFUSED}[session-with-threshold-one]",
+        f"{WEAKENS}::{REFUSED}[session-with-threshold-one]",
         "secagg/config.py",
         "        self._check_cohort()\n",
         "",
     ),
-    _mutant(
+    mutant(
         "one-honest-input-taken",
         "a sum has at least two honest inputs",
         f"{CONFIGURATION}::test_unsafe_sessions_are_refused",
@@ -515,47 +502,47 @@ _THRESHOLDS = (
         "MIN_HONEST_INPUTS = 2",
         "MIN_HONEST_INPUTS = 1",
     ),
-    _mutant(
+    mutant(
         "cohort-below-policy-taken",
         "a client's own smallest cohort binds",
-        f"{ACTIVE_SERVER}::test_policy_terms_are_each_enforced",
+        f"{WEAKENS}::test_policy_terms_are_each_enforced",
         "secagg/policy.py",
         "(session.clients < self.min_clients,",
         "(session.clients < 0,",
     ),
-    _mutant(
+    mutant(
         "claim-of-no-traitors-taken",
         "a threshold must withstand as many traitors as the policy says",
-        f"{REFUSED}[session-that-claims-no-traitors]",
+        f"{WEAKENS}::{REFUSED}[session-that-claims-no-traitors]",
         "secagg/policy.py",
         "(session.corrupt < self.min_corrupt,",
         "(session.corrupt < 0,",
     ),
-    _mutant(
+    mutant(
         "too-little-noise-taken",
         "a client's own least noise binds",
-        f"{ACTIVE_SERVER}::test_policy_terms_are_each_enforced",
+        f"{WEAKENS}::test_policy_terms_are_each_enforced",
         "secagg/policy.py",
         "(multiplier < self.min_noise_multiplier,",
         "(multiplier < 0,",
     ),
-    _mutant(
+    mutant(
         "members-below-threshold-taken",
         "U1 and U2 have at least t members",
-        f"{REFUSED}[cohort-below-threshold]",
+        f"{SHRINKS}[cohort-below-threshold]",
         "secagg/rounds.py",
         "if len(indices) < session.threshold:",
         "if not indices:",
     ),
-    _mutant(
+    mutant(
         "minimum-of-survivors-unchecked-by-clients",
         "U3 has as many members as the session promised",
-        f"{ACTIVE_SERVER}::test_fewer_survivors_than_the_session_promised_are_refused_even_above_the_threshold",
+        f"{SHRINKS}[survivors-below-the-minimum]",
         "secagg/rounds.py",
-        "if len(survivors) < max(session.threshold, session.min_survivors):",
-        "if len(survivors) < session.threshold:",
+        "if len(survivors) < session.min_survivors or ",
+        "if ",
     ),
-    _mutant(
+    mutant(
         "minimum-of-survivors-unchecked-by-the-server",
         "the server opens no sum of fewer inputs than promised",
         f"{SUM}::test_the_minimum_of_survivors_binds_above_the_threshold",
@@ -563,10 +550,10 @@ _THRESHOLDS = (
         "self._survivors = self._need(self._session.min_survivors)",
         "self._survivors = self._need(self._session.threshold)",
     ),
-    _mutant(
+    mutant(
         "agreement-one-signature-short",
         "t members sign U3 before a share is revealed",
-        f"{REFUSED}[agreement-below-threshold]",
+        f"{SHRINKS}[agreement-below-threshold]",
         "secagg/rounds.py",
         "or len(signers) < session.threshold:",
         "or len(signers) < session.threshold - 1:",
@@ -574,63 +561,63 @@ _THRESHOLDS = (
 )
 
 _KEYS = (
-    _mutant(
+    mutant(
         "own-keys-unchecked",
         "the server cannot change a client's own keys",
-        f"{REFUSED}[own-key-changed]",
+        f"{SWAPS}[own-key-changed]",
         "secagg/rounds.py",
         "if own not in entries:",
         "if not entries:",
     ),
-    _mutant(
+    mutant(
         "own-dealing-unchecked",
         "the server cannot change a client's own shares",
-        f"{REFUSED}[own-shares-changed]",
+        f"{VIEWS}::{REFUSED}[own-shares-changed]",
         "secagg/rounds.py",
         "if phase.own not in request.dealings:",
         "if not request.dealings:",
     ),
-    _mutant(
+    mutant(
         "shared-key-unchecked-by-clients",
         "no two members have one key",
-        f"{REFUSED}[two-banks-with-one-key]",
+        f"{SWAPS}[two-banks-with-one-key]",
         "secagg/rounds.py",
         "if len(set(public)) != len(public):",
         "if not public:",
     ),
-    _mutant(
+    mutant(
         "shared-key-unchecked-by-the-server",
         "nobody advertises another bank's key",
-        f"{BANK}::test_keys_of_another_bank_are_refused",
+        f"{BAD}[mask-key-of-bank-0]",
         "secagg/server.py",
-        "if taken & set(public) or ",
+        "if not self._taken.isdisjoint(used) or ",
         "if ",
     ),
-    _mutant(
+    mutant(
         "low-order-point-gives-a-key",
         "a point of low order is refused",
-        f"{REFUSED}[low-order-point-0-mask_key]",
+        f"{SWAPS}[low-order-point-0-mask_key]",
         "secagg/keys.py",
         "except ValueError:\n        return None",
         "except ValueError:\n        return bytes(32)",
     ),
-    _mutant(
+    mutant(
         "low-order-point-unchecked-by-the-server",
         "the server does not let a point of low order pass",
-        f"{BANK}::test_points_of_low_order_are_refused",
+        f"{BAD}[low-order-point-0-mask_key]",
         "secagg/server.py",
-        "if not all(keys.is_sound(key) for key in public):",
-        "if not public:",
+        "if not are_sound(",
+        "if not message and not are_sound(",
     ),
-    _mutant(
+    mutant(
         "key-in-a-second-spelling-taken",
         "a public key has one spelling",
-        f"{REFUSED}[key-in-a-second-spelling]",
+        f"{SWAPS}[key-in-a-second-spelling]",
         "secagg/keys.py",
         ">= _CURVE_PRIME:",
         "< 0:",
     ),
-    _mutant(
+    mutant(
         "weak-identity-key-taken",
         "no key under which anybody can sign is in a roster",
         f"{CONFIGURATION}::test_a_key_under_which_anybody_can_sign_is_in_no_roster",
@@ -638,7 +625,7 @@ _KEYS = (
         "if any(is_weak(key) for key in keys):",
         "if not keys:",
     ),
-    _mutant(
+    mutant(
         "one-bank-under-two-indices",
         "a party counts once in the roster",
         f"{CONFIGURATION}::test_a_roster_counts_every_party_once",
@@ -649,15 +636,15 @@ _KEYS = (
 )
 
 _RANGE = (
-    _mutant(
+    mutant(
         "ring-overflow-unchecked",
         "a session whose sum could wrap is refused",
-        f"{REFUSED}[session-whose-sum-wraps]",
+        f"{WEAKENS}::{REFUSED}[session-whose-sum-wraps]",
         "secagg/quantiser.py",
         "<= ((1 << index(ring_bits)) - 1) // 2",
         "> 0",
     ),
-    _mutant(
+    mutant(
         "ring-overflow-off-by-one",
         "n (M_x + T_e) <= floor((R - 1) / 2)",
         f"{MASKING}::test_half_the_ring_is_one_too_many",
@@ -665,7 +652,7 @@ _RANGE = (
         "<= ((1 << index(ring_bits)) - 1) // 2",
         "<= (1 << index(ring_bits)) // 2",
     ),
-    _mutant(
+    mutant(
         "ring-overflow-in-numpy-integers",
         "the overflow theorem is checked in Python integers",
         f"{MASKING}::test_the_theorem_is_checked_in_python_integers_whatever_is_passed",
@@ -673,7 +660,7 @@ _RANGE = (
         "return index(clients) * (index(saturation) + index(noise_bound))",
         "return clients * (saturation + noise_bound)",
     ),
-    _mutant(
+    mutant(
         "over-range-input-wraps-silently",
         "an input out of range is refused before it is masked",
         f"{STATES}::test_a_bad_input_is_refused_before_anything_leaves",
@@ -681,31 +668,31 @@ _RANGE = (
         "        check_range(tile, bound)\n",
         "",
     ),
-    _mutant(
+    mutant(
         "impossible-sum-opened",
         "a sum larger than its inputs can be is not opened",
-        f"{BANK}::test_values_out_of_range_cannot_pass_as_a_sum",
+        f"{MASKS}::test_values_out_of_range_cannot_pass_as_a_sum",
         "secagg/server.py",
         "if int(total.max()) > bound or int(total.min()) < -bound:",
         "if bound < 0:",
     ),
-    _mutant(
+    mutant(
         "payload-length-unchecked",
         "a masked input has the session's length",
-        f"{BANK}::test_masked_inputs_of_another_length_or_with_loose_bits_are_refused",
+        f"{BAD}[masked-input-too-long]",
         "secagg/server.py",
         "if len(message.payload) != packed_size(dimension, bits) or not ",
         "if not ",
     ),
-    _mutant(
+    mutant(
         "loose-padding-taken",
         "a masked input has one packing",
-        f"{BANK}::test_masked_inputs_of_another_length_or_with_loose_bits_are_refused",
+        f"{BAD}[masked-input-with-loose-bits]",
         "secagg/packing.py",
         "return used == 0 or data[-1] >> used == 0",
         "return used >= 0",
     ),
-    _mutant(
+    mutant(
         "saturation-after-noise",
         "a saturated bank keeps its share of the noise",
         f"{MECHANISM}::test_a_saturated_bank_keeps_its_noise",
@@ -713,7 +700,7 @@ _RANGE = (
         "= values + noise",
         "= np.clip(values + noise, -self.saturation, self.saturation)",
     ),
-    _mutant(
+    mutant(
         "saturation-between-noise-and-mask",
         "nothing comes between a bank's noise and its mask",
         "tests/fl_engine/test_noise_is_accounted.py::test_every_masked_vector_got_a_share_of_its_own",
@@ -721,7 +708,7 @@ _RANGE = (
         "payload = client.mask(grid)",
         "payload = client.mask(grid.clip(-99, 99))",
     ),
-    _mutant(
+    mutant(
         "noise-left-out",
         "every bank adds its share of the noise",
         "tests/fl_engine/test_noise_is_accounted.py::test_the_noise_has_the_variance_that_is_stated",
@@ -729,7 +716,7 @@ _RANGE = (
         "grid = planned.mechanism.add_noise(grid)",
         "grid = grid + 0",
     ),
-    _mutant(
+    mutant(
         "noise-sized-for-all-banks",
         "the shares of h banks carry the noise",
         f"{MECHANISM}::test_the_shares_of_h_banks_carry_at_least_the_noise_that_was_asked_for",
@@ -740,23 +727,23 @@ _RANGE = (
 )
 
 _ONCE = (
-    _mutant(
+    mutant(
         "step-answered-twice",
         "a client answers a step once",
-        f"{ACTIVE_SERVER}::test_a_second_list_of_survivors_is_never_signed",
+        f"{ASKS}::test_a_second_list_of_survivors_is_never_signed",
         "secagg/client.py",
         "answered = self._answered.get(call)",
         "answered = None",
     ),
-    _mutant(
+    mutant(
         "changed-request-answered-from-the-cache",
         "a changed request for an answered step aborts",
-        f"{ACTIVE_SERVER}::test_replay_gets_the_same_bytes_and_a_changed_request_aborts",
+        f"{REPLAYS}::test_replay_gets_the_same_bytes_and_a_changed_request_aborts",
         "secagg/client.py",
         "answered is not None and answered.request == seen",
         "answered is not None and seen",
     ),
-    _mutant(
+    mutant(
         "round-reused-after-a-restart",
         "a (task, round) that the ledger saw burnt is over",
         f"{COORDINATOR}::test_an_attempt_burnt_before_a_restart_is_over",
@@ -764,7 +751,7 @@ _ONCE = (
         " or (planned.name, ordinal) in self._burnt:",
         ":",
     ),
-    _mutant(
+    mutant(
         "round-reused",
         "attempts count upwards at a bank",
         f"{COORDINATOR}::test_an_attempt_that_never_got_to_masks_is_not_begun_again_after_a_later_one",
@@ -772,7 +759,7 @@ _ONCE = (
         "if message.attempt <= self._attempt or ",
         "if ",
     ),
-    _mutant(
+    mutant(
         "round-burnt-after-the-mask",
         "a round is burnt on disk before its masked input exists",
         "tests/fl_engine/test_charge_before_release.py::test_no_masked_input_leaves_before_its_burn_is_in_the_file",
@@ -780,7 +767,7 @@ _ONCE = (
         "        self._burn(planned.name, ordinal)\n",
         "",
     ),
-    _mutant(
+    mutant(
         "round-burnt-twice-in-the-ledger",
         "a ledger burns an attempt once, whichever process asks",
         "tests/dp/test_ledger.py::test_two_holders_of_one_run_cannot_release_one_attempt_twice",
@@ -788,7 +775,7 @@ _ONCE = (
         "_require(payload.index not in burnt, ",
         "_require(payload.index >= 0, ",
     ),
-    _mutant(
+    mutant(
         "masked-input-sent-after-the-abort",
         "an aborted attempt answers nothing more",
         f"{COORDINATOR}::test_a_masked_input_is_not_sent_again_once_the_attempt_was_aborted",
@@ -796,7 +783,7 @@ _ONCE = (
         "            self._client.abort()\n        self._masked = None",
         "            self._client.abort()",
     ),
-    _mutant(
+    mutant(
         "session-not-the-planned-one",
         "a bank takes part in the sessions of its accepted plan",
         f"{COORDINATOR}::test_a_session_that_differs_from_the_plan_is_refused",
@@ -804,7 +791,7 @@ _ONCE = (
         "if self._client.session != plan.session(planned, message.attempt, self._roster.digest):",
         "if not self._client.session:",
     ),
-    _mutant(
+    mutant(
         "two-calls-at-once",
         "a client works on one call at a time",
         "tests/secagg/test_one_call_at_a_time.py::test_one_set_of_masks_covers_one_vector",
@@ -812,7 +799,7 @@ _ONCE = (
         "if not self._busy.acquire(blocking=False):",
         "if not self._busy.acquire(blocking=False) and not self._busy:",
     ),
-    _mutant(
+    mutant(
         "forked-client-answers",
         "a forked process has no client",
         f"{STATES}::test_a_client_cannot_be_copied_or_forked",
@@ -820,7 +807,7 @@ _ONCE = (
         "if os.getpid() != self._process:",
         "if os.getpid() < 0:",
     ),
-    _mutant(
+    mutant(
         "secrets-kept-after-an-abort",
         "an abort drops every secret",
         f"{STATES}::test_abort_drops_every_secret_from_any_state",
@@ -828,18 +815,18 @@ _ONCE = (
         "            self._phase = None\n            self._answered = {}\n",
         "            self._answered = {}\n",
     ),
-    _mutant(
+    mutant(
         "secrets-kept-by-a-traceback",
         "an error keeps no secret alive",
-        f"{REFUSED}[low-order-point-0-mask_key]",
+        f"{SWAPS}[low-order-point-0-mask_key]",
         "secagg/client.py",
         "raise error.with_traceback(None) from None",
         "raise",
     ),
-    _mutant(
+    mutant(
         "shares-kept-after-the-round",
         "after step 4 a client holds nothing but its reply",
-        f"{ACTIVE_SERVER}::test_no_bank_reveals_both_shares_of_a_dealer",
+        f"{ASKS}::test_no_bank_reveals_both_shares_of_a_dealer",
         "secagg/client.py",
         "        self._phase = None\n        return messages.encode(\n            messages.Unmask(",
         "        return messages.encode(\n            messages.Unmask(",
@@ -847,23 +834,23 @@ _ONCE = (
 )
 
 _WIRE = (
-    _mutant(
+    mutant(
         "second-spelling-taken",
         "a message has one spelling",
-        f"{BANK}::test_messages_that_are_not_the_senders_own_are_refused[advertise]",
+        f"{BAD}[another-spelling-at-advertise]",
         "secagg/messages.py",
         "if msgspec.msgpack.encode(message) != data:",
         "if not data:",
     ),
-    _mutant(
+    mutant(
         "any-length-decoded",
         "a message longer than its kind can be is not decoded",
-        f"{BANK}::test_messages_that_are_not_the_senders_own_are_refused[agree]",
+        f"{BAD}[oversized-at-agree]",
         "secagg/messages.py",
         "if len(data) > limit:",
         "if len(data) < 0:",
     ),
-    _mutant(
+    mutant(
         "bad-text-escapes-the-decoder",
         "nothing but a typed error comes out of a decoder",
         f"{FUZZ}::test_nothing_but_typed_errors_comes_out[messages]",
@@ -871,18 +858,18 @@ _WIRE = (
         "(msgspec.MsgspecError, ConfigError, ValueError, RecursionError)",
         "(msgspec.MsgspecError, ConfigError, RecursionError)",
     ),
-    _mutant(
+    mutant(
         "invalid-configuration-escapes-the-decoder",
         "a configuration that does not validate is its sender's fault",
-        f"{REFUSED}[session-whose-sum-wraps]",
+        f"{WEAKENS}::{REFUSED}[session-whose-sum-wraps]",
         "secagg/messages.py",
         "(msgspec.MsgspecError, ConfigError, ValueError, RecursionError)",
         "(msgspec.MsgspecError, ValueError, RecursionError)",
     ),
-    _mutant(
+    mutant(
         "refused-message-counts-as-an-answer",
         "a refused message leaves the server as it was",
-        f"{BANK}::test_messages_that_are_not_the_senders_own_are_refused[mask]",
+        f"{BAD}[unsigned-at-mask]",
         "secagg/server.py",
         "        self._take(message)\n        self._seen[sender] = seen",
         "        self._seen[sender] = seen\n        self._take(message)",
@@ -899,4 +886,5 @@ CATALOGUE: tuple[Mutant, ...] = (
     *_RANGE,
     *_ONCE,
     *_WIRE,
+    *GRAPHS,
 )

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mutants.catalogue import Mutant
+from tests.mutants.mutant import Mutant
 from tests.mutants.workshop import ROOT, NotApplicableError, Outcome, mutated, run_tests, workshop
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mutants.catalogue import Mutant
+from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("fedsec", "secagg", "dp", "fl_engine", "compliance", "cli", "tests", "docs", "pyproject.toml")

@@ -25,9 +25,10 @@ from secagg import (
 from secagg.identity import MAX_CLIENTS, verify
 from tests.secagg.helpers import Federation, make_session
 
-ROSTER = Federation(n=10).roster
-PRIVACY = Federation().session.privacy
-GRID = Federation().session.quantiser
+# Thresholds written out: a wrong default one is a test's to find, and must not stop the import.
+ROSTER = Federation(n=10, changes={"threshold": 7}).roster
+SESSION = Federation(changes={"threshold": 4}).session
+PRIVACY, GRID = SESSION.privacy, SESSION.quantiser
 
 
 @pytest.mark.parametrize(("n", "c", "t"), [(5, 1, 4), (6, 1, 4), (7, 2, 5), (10, 3, 7), (100, 33, 67), (200, 66, 134)])
@@ -69,6 +70,8 @@ def test_the_default_threshold_is_the_least_secure_one(n: int) -> None:
         {"purpose": "x" * 65},
         {"roster_digest": b""},
         {"privacy": msgspec.structs.replace(PRIVACY, honest_inputs=5)},
+        # The server chooses U3, down to t members, whatever minimum it promises.
+        {"privacy": msgspec.structs.replace(PRIVACY, honest_inputs=5), "min_survivors": 10},
         {"quantiser": msgspec.structs.replace(GRID, scale=math.nan)},
         {"quantiser": msgspec.structs.replace(GRID, scale=0.0)},
         {"quantiser": msgspec.structs.replace(GRID, saturation=0)},

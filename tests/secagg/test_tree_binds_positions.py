@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from secagg import labels, tree
-from secagg.encoding import digest
+from secagg.encoding import digest, number
 from tests.secagg.helpers import flip
 
 
@@ -51,3 +51,20 @@ def test_an_inner_node_is_no_entry() -> None:
     assert tree.root_and_paths(inner)[0] == root  # the tree alone does not tell: entries must have their own label
     assert labels.TREE_ENTRY != labels.TREE_NODE
     assert all(digest(labels.TREE_ENTRY, *pair) not in inner for pair in (entries[:2], entries[2:]))
+
+
+def test_an_absent_slot_is_no_other_ones_and_no_entry() -> None:
+    """Whoever is absent is absent at its own place: no path shows it elsewhere, and nobody moves up."""
+    slots = (3, 5, 8, 13)
+    alone = {3: digest(labels.TREE_ENTRY, b"3")}
+    root, paths = tree.over_slots(alone, slots)
+    assert [len(path) for path in paths] == [2, 2, 2, 2]
+    left_out = [digest(labels.ABSENT, number(client)) for client in slots]
+    for position, mine in enumerate(left_out[1:], 1):
+        assert tree.root_from_path(mine, position=position, size=4, path=paths[position]) == root
+        for other in {*left_out, *alone.values()} - {mine}:
+            assert tree.root_from_path(other, position=position, size=4, path=paths[position]) != root
+    # Two lists that differ in who is absent, and in nothing else, have two roots: control, the same list has one.
+    assert tree.over_slots(alone, slots) == (root, paths)
+    assert tree.over_slots({5: alone[3]}, slots)[0] != root
+    assert tree.over_slots(alone, (3, 5, 8, 14))[0] != root
