@@ -531,8 +531,17 @@ _THRESHOLDS = (
         "U1 and U2 have at least t members",
         f"{SHRINKS}[cohort-below-threshold]",
         "secagg/rounds.py",
-        "if len(indices) < session.threshold:",
+        "if len(indices) < least:",
         "if not indices:",
+    ),
+    mutant(
+        "members-below-the-minimum-of-survivors-taken",
+        "on the complete graph U1 and U2 have at least m members",
+        "tests/secagg/proofs/test_another_list_of_dealers_opens_nothing.py"
+        "::test_where_everybody_has_to_survive_a_list_of_fewer_is_refused",
+        "secagg/rounds.py",
+        "least = session.min_survivors if isinstance(session.graph, Complete) else session.threshold",
+        "least = session.threshold",
     ),
     mutant(
         "minimum-of-survivors-unchecked-by-clients",

@@ -193,12 +193,13 @@ _LISTS = (
         "size=size, path=path) is not None",
     ),
     mutant(
-        "member-without-a-path-taken",
-        "with a sparse graph every member has a path",
-        f"{SPARSE}[a-path-missing-at-share]",
+        "absent-neighbour-without-a-proof-taken",
+        "with a sparse graph no neighbour is left out unseen",
+        f"{SPARSE}[a-neighbour-left-out-of-the-keys]",
         "secagg/rounds.py",
-        "holds = len(listing.paths) == len(slots) and all(",
-        "holds = all(",
+        "tree.root_from_path(tree.slot(slots, client), position=client, size=size, path=path) == listing.root",
+        "client not in slots or tree.root_from_path(slots[client], position=client, size=size, path=path)"
+        " == listing.root",
     ),
     mutant(
         "absent-slot-without-its-index",
@@ -213,8 +214,8 @@ _LISTS = (
         "an absent client keeps its slot",
         "tests/secagg/test_tree_binds_positions.py::test_an_absent_slot_is_no_other_ones_and_no_entry",
         "secagg/tree.py",
-        "or digest(labels.ABSENT, number(client)) for client in slots])",
-        "for client in slots if client in entries])",
+        "return root_and_paths([slot(entries, client) for client in slots])",
+        "return root_and_paths([slot(entries, client) for client in slots if client in entries])",
     ),
     mutant(
         "path-of-any-length-taken",
@@ -249,7 +250,7 @@ _SPARSE = (
         "t of a client's neighbours advertised",
         f"{SPARSE}[fewer-than-t-near]",
         "secagg/rounds.py",
-        "if len(indices) < session.threshold:",
+        "if len(indices) < least:",
         "if not indices:",
     ),
     mutant(
