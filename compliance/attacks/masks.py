@@ -15,7 +15,6 @@ from compliance.attacks.naive import VICTIM, NaiveCohort
 from compliance.attacks.records import update
 from compliance.attacks.results import Finding, Findings, Outcome
 from compliance.attacks.setting import Setting
-from compliance.attacks.statistics import correlation
 from fedsec.keystream import KeyStream
 from secagg import keys
 
@@ -43,15 +42,9 @@ def keystream_reuse(setting: Setting) -> Findings:
     for cohort in (one, other):
         cohort.answer("mask")
     seen = one.lift(one.masked(VICTIM) - other.masked(VICTIM))
-    fits = correlation(seen.astype(np.float64), wanted.astype(np.float64))
-    found = taken(seen, wanted, what="the difference")
     return Findings(
-        plain=taken(plain, wanted, what="the difference"),
-        fedsec=Finding(
-            outcome=found.outcome,
-            evidence=f"{found.evidence}; correlation {fits:.2f}",
-            figures=found.figures | {"correlation": fits},
-        ),
+        plain=taken(plain, wanted, bits=naive.bits, what="the difference"),
+        fedsec=taken(seen, wanted, bits=one.session.ring_bits, what="the difference"),
     )
 
 
@@ -63,7 +56,7 @@ def folded_seed(setting: Setting) -> Findings:
     key, tried, seconds = _search(words, limit=weak.quantiser.input_bound, bits=weak.bits, tries=1 << FOLDED_BITS)
     rate = tried / seconds
     opened = np.zeros_like(words) if key is None else without_streams(words, VICTIM, self_key=key, pair_keys={})
-    plain = taken(weak.quantiser.lift(opened), inputs[VICTIM])
+    plain = taken(weak.quantiser.lift(opened), inputs[VICTIM], bits=weak.bits)
     strong = Cohort(setting, inputs).until("mask")
     left = strong.masked_but_for_its_own_stream(VICTIM)
     limit, bits = strong.session.make_quantiser().input_bound, strong.session.ring_bits
@@ -91,10 +84,11 @@ def harvest(setting: Setting) -> Findings:
     inputs = first_inputs(setting)
     control = Cohort(setting, inputs, policy=CarelessPolicy, key_exchange=CLASSICAL)
     default = Cohort(setting, inputs)
-    found = taken(_decrypt_later(default), inputs[VICTIM])
+    bits = default.session.ring_bits
+    found = taken(_decrypt_later(default), inputs[VICTIM], bits=bits)
     unprotected = default.session.key_exchange == CLASSICAL and found.outcome is Outcome.SUCCEEDED
     return Findings(
-        plain=taken(_decrypt_later(control), inputs[VICTIM]),
+        plain=taken(_decrypt_later(control), inputs[VICTIM], bits=bits),
         fedsec=Finding(
             outcome=Outcome.NOT_PROTECTED if unprotected else found.outcome,
             evidence=f"{found.evidence}; key exchange {default.session.key_exchange}",

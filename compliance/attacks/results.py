@@ -17,7 +17,8 @@ class Outcome(Enum):
     """How an attack ended."""
 
     SUCCEEDED = "succeeded"
-    FAILED = "failed"
+    PARTLY = "in part"  # less than was wanted, and more than chance gives
+    FAILED = "failed"  # what was seen is what chance gives
     BOUNDED = "bounded"  # something is learnt, and no more than (epsilon, delta) allows
     NOT_PROTECTED = "not protected"  # it works, and nothing was claimed against it
 
