@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from compliance.attacks.statistics import advantage_bound
 from compliance.reading import read_run
 from compliance.recompute import check_epsilons
 from dp.accounting import epsilon
@@ -27,6 +28,7 @@ from fl_engine.settings import RunSettings
 from fl_engine.sums import DELTA_GRID_SCALE, DELTA_SATURATION
 from secagg.config import QuantiserParameters
 
+_DELTAS = tuple(10 ** (-each / 8) for each in range(1, 65))
 SLOTS = 6_000  # records of a bank where no run says how many; the default run has 60,000 at ten banks
 
 
@@ -39,8 +41,8 @@ class Setting:
         mode: "distributed" or "local".
         clients, corrupt, threshold: n, c, t.
         slots: records of a bank, on average.
-        clip, sensitivity, share_variance, noise_bound, dimension, sampling_rate, noise_multiplier: of the training
-            sum's mechanism, as the privacy statement has them; ``grid_scale``: its grid.
+        clip, sensitivity, share_variance, saturation, noise_bound, dimension, sampling_rate, noise_multiplier: of the
+            training sum's mechanism, as the privacy statement has them; ``grid_scale``: its grid.
         quantiser: the grid of what is masked.
         shares: noise shares that count against the statement's target adversary.
         openings: how often the training mechanism was charged.
@@ -58,6 +60,7 @@ class Setting:
     grid_scale: float
     sensitivity: float
     share_variance: int
+    saturation: int
     noise_bound: int
     dimension: int
     sampling_rate: float
@@ -72,8 +75,11 @@ class Setting:
     weights: NDArray[np.float32]
     numeric_width: int
 
-    def spent(self, *, openings: int = 1, moved: float = 1.0) -> float:
-        """Epsilon of ``openings`` training sums, for data that differ by ``moved`` sensitivities, at ``delta``."""
+    def spent(self, *, openings: int = 1, moved: float = 1.0, delta: float | None = None) -> float:
+        """Epsilon of ``openings`` training sums, for data that differ by ``moved`` sensitivities, at ``delta``.
+
+        None: the stated delta.
+        """
         single = DiscreteGaussianSum(
             sensitivity=self.sensitivity * moved,
             share_variance=float(self.share_variance),
@@ -83,7 +89,19 @@ class Setting:
         event: DpEvent = single
         if self.sampling_rate < 1:
             event = PoissonSampled(rate=self.sampling_rate, event=single)
-        return epsilon(Repeated(count=openings, event=event), self.delta, self.eta)
+        return epsilon(Repeated(count=openings, event=event), self.delta if delta is None else delta, self.eta)
+
+    def advantage_bound(self, *, openings: int = 1, moved: float = 1.0) -> float:
+        """Most that any guess between such data gains from so many training sums.
+
+        (epsilon, delta) holds at every delta with an epsilon of its own, so the least bound over a grid of them counts.
+        Where records are sampled, no guess is better than one that knows whether the record was ever in.
+        """
+        bounds = (
+            advantage_bound(self.spent(openings=openings, moved=moved, delta=delta), delta)
+            for delta in (self.delta, *_DELTAS)
+        )
+        return min(1 - (1 - self.sampling_rate) ** openings, *bounds)
 
 
 def default_setting() -> Setting:
@@ -111,6 +129,7 @@ def default_setting() -> Setting:
         grid_scale=mechanism.grid_scale,
         sensitivity=mechanism.sensitivity,
         share_variance=mechanism.share_variance,
+        saturation=mechanism.saturation,
         noise_bound=mechanism.noise_bound,
         dimension=mechanism.dimension,
         sampling_rate=mechanism.sampling_rate,
@@ -165,6 +184,7 @@ def run_setting(run: Path) -> Setting:
         grid_scale=training.grid_scale,
         sensitivity=training.sensitivity,
         share_variance=math.floor(training.share_variance),
+        saturation=training.saturation,
         noise_bound=training.noise_bound,
         dimension=training.dimension,
         sampling_rate=training.sampling_rate,

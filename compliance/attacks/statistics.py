@@ -79,6 +79,16 @@ def advantage_bound(epsilon: float, delta: float) -> float:
     return min(1.0, math.tanh(epsilon / 2) + 2 * delta / (math.exp(min(epsilon, 700.0)) + 1))
 
 
+def best_advantage(apart: float) -> float:
+    """Of the best guess between two Gaussians ``apart`` standard deviations: 2 Phi(apart / 2) - 1 (Neyman, Pearson)."""
+    return math.erf(apart / 2 / math.sqrt(2))
+
+
+def gap_of_advantage(advantage: float) -> float:
+    """How many standard deviations apart the two have to be for it: the inverse of :func:`best_advantage`, [0, 1)."""
+    return 2 * float(stats.norm.ppf((1 + advantage) / 2))
+
+
 def area_under_curve(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float:
     """Chance that a score of ``inside`` is above one of ``outside``, ties counted half (Mann & Whitney 1947)."""
     ranks = stats.rankdata(np.concatenate([inside, outside]))[: len(inside)]
