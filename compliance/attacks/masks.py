@@ -19,7 +19,7 @@ from fedsec.keystream import KeyStream
 from secagg import keys
 
 FOLDED_BITS = 20
-SEEN_IN_PRODUCTS_BITS = 32
+LONGER_BITS = 32  # to say how long a seed of a common size would take
 TRIES = 1 << 18
 CLASSICAL = "x25519"
 _PROBE_WORDS = 4  # enough: a wrong key passes with a chance far below one in all that are tried
@@ -61,19 +61,19 @@ def folded_seed(setting: Setting) -> Findings:
     left = strong.masked_but_for_its_own_stream(VICTIM)
     limit, bits = strong.session.make_quantiser().input_bound, strong.session.ring_bits
     hit, tries, _ = _search(left, limit=limit, bits=bits, tries=TRIES)
-    hours = 2.0**SEEN_IN_PRODUCTS_BITS / rate / 3600
+    hours = 2.0**LONGER_BITS / rate / 3600
     digits = math.log10(2) * 8 * keys.SEED_BYTES - math.log10(rate * _YEAR)
     return Findings(
         plain=Finding(
             outcome=plain.outcome,
             evidence=f"{FOLDED_BITS} bits fell after {tried:,} keys, {seconds:.1f} s; "
-            f"{SEEN_IN_PRODUCTS_BITS} bits: {hours:,.0f} hours on one processor",
+            f"{LONGER_BITS} bits: {hours:,.0f} hours at this rate, that of Python on one processor",
             figures=plain.figures | {"keys_tried": float(tried), "keys_per_second": rate, "hours_for_32_bits": hours},
         ),
         fedsec=Finding(
             outcome=Outcome.FAILED if hit is None else Outcome.SUCCEEDED,
-            evidence=f"{tries:,} keys tried, {'none fits' if hit is None else 'one fits'}; "
-            f"all of {8 * keys.SEED_BYTES} bits: 10^{digits:.0f} years",
+            evidence=f"{tries:,} keys tried, {'none fits' if hit is None else 'one fits'}: as many of "
+            f"2^{8 * keys.SEED_BYTES} say nothing, all of them take 10^{digits:.0f} years at this rate",
             figures={"keys_tried": float(tries), "log10_years_for_all": digits},
         ),
     )

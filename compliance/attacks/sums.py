@@ -190,7 +190,7 @@ def _findings(
         ),
         fedsec=Finding(
             outcome=Outcome.SUCCEEDED if found.exceeds(bound) else outcome,
-            evidence=f"advantage {found.advantage:.3f} ({found.low:.3f} to {found.high:.3f})"
+            evidence=f"advantage {found.advantage:.3f} ({found.low:.3f} to {found.high:.3f}) in {found.trials:,} games"
             + ("" if best is None else f", best possible {best:.3f}")
             + f"; bound {bound:.3f}"
             + ("" if outcome is Outcome.BOUNDED else ", not even passed without noise")

@@ -69,9 +69,9 @@ def hurry(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(observation, "GAMES", 4_000)
 
 
-def finished_run(folder: Any) -> Any:
-    """A finished run's directory with a model in it."""
-    run = make_run(folder, rounds=3, aborted=())
+def finished_run(folder: Any, *, mode: str = "distributed") -> Any:
+    """A finished run's directory with a model in it, of less ε than its config.toml asks for."""
+    run = make_run(folder, rounds=3, aborted=(), epsilon=1.9, mode=mode)
     model = ModelSpec(inputs=29)
     (run / "model.safetensors").write_bytes(save(unflatten(model, initial_weights(model, 1))))
     return run
