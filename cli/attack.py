@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PAGE = "attack.html"
 _MARK = b'<meta name="generator" content="fedsec attack'  # by which a page may be replaced, and no other file
 _STYLES = {"held": "green", "within the bound": "green", "not protected, as stated": "yellow", "cannot tell": "yellow"}
-_LONGEST = 12  # "protected," and what is around it: a verdict is never cut
+_VERDICT = 12  # columns: no word of a verdict is longer
 _HEADINGS = {
     "masked update": "One bank's update",
     "protocol": "The protocol",
@@ -156,8 +156,9 @@ def _show(setting: Setting, results: list[Result]) -> None:
         soft_wrap=True,
     )
     table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=True)
-    for name, ratio in (("attack", 20), ("unprotected", 25), ("fedsec", 36), ("verdict", 13)):
-        table.add_column(name, ratio=ratio, min_width=_LONGEST if name == "verdict" else None)
+    for name, ratio in (("attack", 20), ("unprotected", 25), ("fedsec", 36)):
+        table.add_column(name, ratio=ratio)
+    table.add_column("verdict", width=_VERDICT)
     last = ""
     for result in results:
         if result.attack.target != last:
