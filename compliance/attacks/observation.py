@@ -17,7 +17,7 @@ from dp.mechanism import SumMechanism
 from fedsec.rounding import stochastic_round
 
 Vector = NDArray[np.float64]
-GAMES = 20_000
+GAMES = 200_000
 FEWEST_GAMES = 400
 CONTROL_GAMES = 4_000  # without noise, of either kind
 COORDINATES = 256  # read of a sum at most, those that differ most
