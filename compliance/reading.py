@@ -72,13 +72,13 @@ def read_run(run: Path) -> RunRecords:
     if missing:
         raise ConfigError(
             f"{run} is not the directory of a finished run: {', '.join(missing)} missing",
-            remedy="A run that died leaves a directory that ends in .partial; run it again.",
+            remedy="A run that died leaves a directory that ends in .partial: resume it with `fedsec run --resume`.",
         )
     lines = (run / "metrics.jsonl").read_bytes().splitlines()
     return RunRecords(
-        summary=_decoded(RunSummary, (run / "summary.json").read_bytes(), "summary.json"),
-        statement=_decoded(PrivacyStatement, (run / "privacy.json").read_bytes(), "privacy.json"),
-        attempts=tuple(_decoded(RoundRecord, line, "metrics.jsonl") for line in lines if line.strip()),
+        summary=_decoded(RunSummary, (run / "summary.json").read_bytes(), run / "summary.json"),
+        statement=_decoded(PrivacyStatement, (run / "privacy.json").read_bytes(), run / "privacy.json"),
+        attempts=tuple(_decoded(RoundRecord, line, run / "metrics.jsonl") for line in lines if line.strip()),
     )
 
 
@@ -269,8 +269,11 @@ def _accountant(name: str) -> Accountant:
     return Accountant.PRV if "prv" in lowered else Accountant.OTHER
 
 
-def _decoded(kind: type[Record], data: bytes, file: str) -> Record:
+def _decoded(kind: type[Record], data: bytes, file: Path) -> Record:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise ConfigError(f"{file} is damaged or from another version of fedsec") from None
+        raise ConfigError(
+            f"{file} is damaged or from another version of fedsec",
+            remedy="Give the directory of a complete run, written by this version.",
+        ) from None

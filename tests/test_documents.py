@@ -256,6 +256,9 @@ def test_the_figures_of_the_weaknesses_page_are_those_of_a_default_run():
     assert f"the noise of ten has a standard deviation of {math.sqrt(10) * deviation / clip:.1f} clips" in page
     assert f"10 banks against 9: {math.sqrt(19) * deviation / clip:.1f} clips" in page
     assert f"13 of the 19: {math.sqrt(13) * deviation / clip:.1f} clips" in page
+    pair = 2 * plan.honest_inputs + 1  # of the fewest survivors, with and without the bank
+    assert f"nine shares count, {math.sqrt(pair) * deviation / clip:.1f} clips" in page
+    assert pair == 9
     assert f"ε = {default_run()[2][-1]:.2f} in a default run" in page
 
 

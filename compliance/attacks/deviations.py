@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from compliance.attacks import forgeries
 from compliance.attacks.cohort import Cohort, cohort_size, new_parties, on_grid, rebuilt, without_streams
@@ -19,9 +20,9 @@ from compliance.attacks.naive import VICTIM, NaiveCohort
 from compliance.attacks.records import invented_records, update
 from compliance.attacks.results import Finding, Findings, Outcome
 from compliance.attacks.setting import Setting
-from compliance.attacks.statistics import correlation
+from compliance.attacks.statistics import FALSE_ALARM, correlation, is_correlated
 from fedsec.errors import RemoteProtocolError
-from secagg import keys, messages
+from secagg import keys, messages, ring_bits_for
 
 ONE_OR_TWO = (1, 2)
 
@@ -39,11 +40,11 @@ def both_shares(setting: Setting) -> Findings:
     needed = probe.session.threshold
     got_both = min(most) >= needed
     return Findings(
-        plain=taken(NaiveCohort(setting).by_both_shares(inputs[VICTIM]), inputs[VICTIM]),
+        plain=_taken_from_naive(setting, NaiveCohort(setting).by_both_shares(inputs[VICTIM]), inputs[VICTIM]),
         fedsec=Finding(
             outcome=Outcome.SUCCEEDED if got_both else Outcome.FAILED,
-            evidence=f"{len(splits)} splits of the banks: at best {max(most)} shares of one kind and "
-            f"{min(most)} of the other, of {needed} needed",
+            evidence=f"{len(splits)} ways to split the banks: at best {max(most)} shares of one kind and "
+            f"{min(most)} of the other; both kinds need {needed}",
             figures={"splits": float(len(splits)), "least_kind": float(min(most)), "needed": float(needed)},
         ),
     )
@@ -63,7 +64,7 @@ def roster_shrink(setting: Setting) -> Findings:
         refusals.append(cohort.refusal("share", VICTIM, forgeries.members(cohort, VICTIM, few)))
         cohort = Cohort(setting, inputs).until("agree")
         refusals.append(cohort.refusal("agree", VICTIM, forgeries.survivors(few)))
-    return Findings(plain=taken(naive, inputs[VICTIM]), fedsec=_refused(refusals))
+    return Findings(plain=_taken_from_naive(setting, naive, inputs[VICTIM]), fedsec=_refused(refusals))
 
 
 def split_view(setting: Setting) -> Findings:
@@ -78,14 +79,14 @@ def split_view(setting: Setting) -> Findings:
     cohort.close("share")
     lists = cohort.refusal("mask", VICTIM, cohort.asked["mask"][2])
     model, left = _other_model(setting, inputs)
-    fits = correlation(left.astype(np.float64), inputs[VICTIM].astype(np.float64))
+    left_over = taken(left, inputs[VICTIM], bits=cohort.session.ring_bits)
     found = _refused([lists, model])
     return Findings(
-        plain=taken(naive, inputs[VICTIM]),
+        plain=_taken_from_naive(setting, naive, inputs[VICTIM]),
         fedsec=Finding(
-            outcome=Outcome.SUCCEEDED if bool((left == inputs[VICTIM]).all()) else found.outcome,
-            evidence=f"{found.evidence}; left without its own mask: correlation {fits:.2f}",
-            figures=found.figures | {"correlation": fits},
+            outcome=found.outcome if left_over.outcome is Outcome.FAILED else left_over.outcome,
+            evidence=f"{found.evidence}; once its own mask is taken off: {left_over.evidence}",
+            figures=found.figures | left_over.figures,
         ),
     )
 
@@ -100,7 +101,7 @@ def key_swap(setting: Setting) -> Findings:
         for swapped in ({1}, None):  # one bank's keys, and everybody's
             cohort = Cohort(setting, inputs).until("share")
             refusals.append(cohort.refusal("share", VICTIM, forgeries.with_own_keys(cohort, VICTIM, names, swapped)))
-    return Findings(plain=taken(naive, inputs[VICTIM]), fedsec=_refused(refusals))
+    return Findings(plain=_taken_from_naive(setting, naive, inputs[VICTIM]), fedsec=_refused(refusals))
 
 
 def replay(setting: Setting) -> Findings:
@@ -118,7 +119,7 @@ def replay(setting: Setting) -> Findings:
         cohort.ask(step, VICTIM, cohort.asked[step][VICTIM])
         refusals.append(cohort.refusal(step, VICTIM, forged))
     naive = NaiveCohort(setting).by_second_answer(inputs[VICTIM])
-    return Findings(plain=taken(naive, inputs[VICTIM]), fedsec=_refused(refusals))
+    return Findings(plain=_taken_from_naive(setting, naive, inputs[VICTIM]), fedsec=_refused(refusals))
 
 
 def _another_request(cohort: Cohort, step: str) -> bytes:
@@ -187,14 +188,26 @@ def first_records(setting: Setting) -> tuple[NDArray[np.float64], NDArray[np.flo
     return _parts(setting)[VICTIM]
 
 
-def taken(found: NDArray[np.int64], real: NDArray[np.int64], *, what: str = "the update") -> Finding:
-    """How much of the victim's vector a server has in its hands."""
+def taken(found: NDArray[np.int64], real: NDArray[np.int64], *, bits: int, what: str = "the update") -> Finding:
+    """How much of the victim's vector a server has in its hands: all of it, a part, or what chance gives.
+
+    Chance, if ``found`` is uniform in a ring of so many ``bits``: a number is right once in 2^bits, and the vectors do
+    not correlate.
+    """
     right = int((found == real).sum())
+    seen, truth = found.astype(np.float64), real.astype(np.float64)
+    leaks = stats.binom.sf(right - 1, len(real), 2.0**-bits) < FALSE_ALARM or is_correlated(seen, truth)
+    fits = correlation(seen, truth)
     return Finding(
-        outcome=Outcome.SUCCEEDED if right == len(real) else Outcome.FAILED,
-        evidence=f"{right:,} of {len(real):,} numbers of {what}",
-        figures={"numbers": float(len(real)), "right": float(right)},
+        outcome=Outcome.SUCCEEDED if right == len(real) else Outcome.PARTLY if leaks else Outcome.FAILED,
+        evidence=f"{right:,} of {len(real):,} numbers of {what}, correlation {fits:.2f}",
+        figures={"numbers": float(len(real)), "right": float(right), "correlation": fits},
     )
+
+
+def _taken_from_naive(setting: Setting, found: NDArray[np.int64], real: NDArray[np.int64]) -> Finding:
+    grid = setting.quantiser
+    return taken(found, real, bits=ring_bits_for(cohort_size(setting), grid.saturation, grid.noise_bound))
 
 
 def _parts(setting: Setting) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:

@@ -13,12 +13,14 @@ from compliance.attacks.cohort import seen_by_server
 from compliance.attacks.records import SEED, Records, invented_records, update
 from compliance.attacks.results import Finding, Findings, Outcome, Recovery
 from compliance.attacks.setting import Setting
+from compliance.attacks.statistics import hits_by_chance
 from fl_engine.model import ModelSpec, record_loss, unflatten
 
 CLOSE = 0.05  # a standardised value counts as recovered within a twentieth of a standard deviation
 MOST = 0.9  # of its values right: then a record is recovered
 VICTIMS = 20
 _RESTARTS, _STEPS = 6, 200
+_OTHERS = 1_000  # records that were not attacked, to see what chance gives
 
 Vector = NDArray[np.float64]  # (d,)
 Matrix = NDArray[np.float64]  # (records, inputs)
@@ -29,6 +31,7 @@ def first_layer(setting: Setting) -> Findings:
     victims = invented_records(setting).of(1, VICTIMS)
     plain, seen = _both(setting, [record[None] for record in victims])
     return _findings(
+        setting,
         victims,
         np.array([divide(setting.model, gradient) for gradient in plain]),
         np.array([divide(setting.model, gradient) for gradient in seen]),
@@ -40,7 +43,7 @@ def inversion(setting: Setting) -> Findings:
     victims = _unlike_pair(invented_records(setting))
     (plain,), (seen,) = _both(setting, [victims])
     found = [_matched(victims, invert(setting, target, count=len(victims))) for target in (plain, seen)]
-    return _findings(victims, *found)
+    return _findings(setting, victims, *found)
 
 
 def divide(model: ModelSpec, gradient: Vector) -> Vector:
@@ -125,23 +128,36 @@ def _matched(real: Matrix, found: Matrix) -> Matrix:
     return found if np.linalg.norm(found - real) <= np.linalg.norm(swapped - real) else swapped
 
 
-def _findings(real: Matrix, from_plain: Matrix, from_fedsec: Matrix) -> Findings:
+def _findings(setting: Setting, real: Matrix, from_plain: Matrix, from_fedsec: Matrix) -> Findings:
+    frauds = invented_records(setting).of(1, _OTHERS)
+    others = frauds[[not (record == real).all(axis=1).any() for record in frauds]]
     return Findings(
-        plain=_finding(real, from_plain),
-        fedsec=_finding(real, from_fedsec),
+        plain=_finding(real, from_plain, others),
+        fedsec=_finding(real, from_fedsec, others),
         recovery=Recovery(real=real[0], from_plain=from_plain[0], from_fedsec=from_fedsec[0]),
     )
 
 
-def _finding(real: Matrix, found: Matrix) -> Finding:
-    right = (np.abs(found - real) <= CLOSE).mean(axis=1)
-    records = int((right >= MOST).sum())
+def _finding(real: Matrix, found: Matrix, others: Matrix) -> Finding:
+    """Whether records were recovered: half of them; fewer, or more values than fit records not sought; or nothing."""
+    right = np.abs(found - real) <= CLOSE
+    records, values = int((right.mean(axis=1) >= MOST).sum()), int(right.sum())
+    by_chance, most = hits_by_chance(found, others, close=CLOSE)
+    outcome = Outcome.PARTLY if records or values > most else Outcome.FAILED
     errors = np.linalg.norm(found - real, axis=1) / np.linalg.norm(real, axis=1)
     error = float(np.median(errors))
     return Finding(
-        outcome=Outcome.SUCCEEDED if 2 * records >= len(real) else Outcome.FAILED,
-        evidence=f"{records} of {len(real)} records, relative error {_percent(error)}",
-        figures={"records": float(len(real)), "recovered": float(records), "median_relative_error": error},
+        outcome=Outcome.SUCCEEDED if 2 * records >= len(real) else outcome,
+        evidence=f"{records} of {len(real)} records, relative error {_percent(error)}; {values:,} of {real.size:,} "
+        f"values right, by chance {by_chance:,.0f}",
+        figures={
+            "records": float(len(real)),
+            "recovered": float(records),
+            "median_relative_error": error,
+            "values": float(real.size),
+            "values_right": float(values),
+            "values_right_by_chance": by_chance,
+        },
     )
 
 

@@ -95,7 +95,14 @@ def _one_by_one(setting: Setting, features: Matrix, labels: Vector, *, clipped: 
 def _finding(measured: Measured, remark: str) -> Finding:
     return Finding(
         outcome=Outcome.FAILED if measured.by_chance else Outcome.SUCCEEDED,
-        evidence=f"advantage {measured.advantage:.2f} ({measured.low:.2f} to {measured.high:.2f}); {remark}",
-        figures={"advantage": measured.advantage, "low": measured.low, "high": measured.high},
+        evidence=f"advantage {measured.advantage:.2f} ({measured.low:.2f} to {measured.high:.2f}) in "
+        f"{measured.trials:,} games; {remark}"
+        + (f"; below {max(measured.high, -measured.low):.2f} is not excluded" if measured.by_chance else ""),
+        figures={
+            "advantage": measured.advantage,
+            "low": measured.low,
+            "high": measured.high,
+            "games": float(measured.trials),
+        },
         measured=measured,
     )

@@ -1,4 +1,4 @@
-"""What a server sees in opened sums, played by the hundred thousand: production rounding, production noise, addition.
+"""What a server sees in opened sums, played by the ten thousand: production rounding, production noise, addition.
 
 That a sum opened by the protocol is the sum of the banks' integers, exactly, is what
 ``tests/adversary/test_opened_sums_are_exact.py`` holds; so games can be played on sums of integers alone.
@@ -6,20 +6,21 @@ That a sum opened by the protocol is the sum of the banks' integers, exactly, is
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compliance.attacks.setting import Setting
-from dp.mechanism import LARGEST_SATURATION
-from dp.noise import discrete_gaussian
+from dp.mechanism import SumMechanism
 from fedsec.rounding import stochastic_round
 
 Vector = NDArray[np.float64]
-GAMES = 20_000
+GAMES = 200_000
 FEWEST_GAMES = 400
-COORDINATES = 256  # read of a sum at most: nearly all of the difference lies in them
+CONTROL_GAMES = 4_000  # without noise, of either kind
+COORDINATES = 256  # read of a sum at most, those that differ most
 _DRAWS = 10_000_000  # of noise in one attack: a few seconds
 
 
@@ -33,6 +34,11 @@ class Question:
 
     yes: Vector
     no: Vector
+
+    @property
+    def apart(self) -> float:
+        """L2 distance of the two, in units."""
+        return float(np.linalg.norm(self.yes - self.no))
 
     @classmethod
     def between(cls, yes: Vector, no: Vector) -> Question:
@@ -59,7 +65,7 @@ def observed(setting: Setting, vector: Vector, *, games: int, openings: int = 1,
     """Sums over ``openings`` opened sums that hold ``vector`` ``(k,)``, float64 ``(games, k)``, in its units.
 
     Args:
-        shares: noise shares in each opened sum; None: those that count against the target adversary.
+        shares: noise shares in each opened sum, 0 for the control; None: those that count against the target adversary.
 
     In a mode that samples, a record is in a sum by its own coin, from the operating system as in a bank.
     """
@@ -69,23 +75,42 @@ def observed(setting: Setting, vector: Vector, *, games: int, openings: int = 1,
     for _ in range(openings):
         present = coins.random((games, 1)) < setting.sampling_rate
         values = np.where(present, vector, 0.0).ravel()
-        total += rounded(setting, values)
-        for _ in range(setting.shares if shares is None else shares):
-            total += noise(setting, size)
+        total += noised(setting, rounded(setting, values), shares=setting.shares if shares is None else shares)
     return (total / setting.grid_scale).reshape(games, len(vector))
-
-
-def unprotected(setting: Setting, vector: Vector, *, games: int) -> Vector:
-    """The same of one sum in which every record is and no noise: what plain FedAvg shows."""
-    values = np.broadcast_to(vector, (games, len(vector))).ravel()
-    return (rounded(setting, values) / setting.grid_scale).reshape(games, len(vector))
 
 
 def rounded(setting: Setting, values: Vector) -> NDArray[np.int64]:
     """``values`` ``(k,)`` on the grid of the noise."""
-    return stochastic_round(values, saturation=LARGEST_SATURATION, scale=setting.grid_scale)
+    return stochastic_round(values, saturation=setting.saturation, scale=setting.grid_scale)
 
 
-def noise(setting: Setting, size: int) -> NDArray[np.int64]:
-    """One bank's noise share on ``size`` coordinates."""
-    return discrete_gaussian(size, variance=setting.share_variance, bound=setting.noise_bound)
+def noised(setting: Setting, values: NDArray[np.int64], *, shares: int) -> NDArray[np.int64]:
+    """``values`` ``(k,)``, saturated and on the grid, with so many banks' noise, each added by the production step."""
+    if not shares:
+        return values
+    step = noise_step(setting, len(values))
+    total = step.add_noise(values)
+    for _ in range(shares - 1):
+        total += step.add_noise(np.zeros_like(values))
+    return total
+
+
+def noise_step(setting: Setting, size: int) -> SumMechanism:
+    """The production noise step, with the setting's share of noise, on vectors of ``size`` coordinates.
+
+    The attacked mechanism has another length, and its noise hangs on it; so this one, of integers with a sensitivity of
+    1, is given the noise itself. The variance comes out as the setting has it: z^2 rounded up, z^2 half below it.
+    """
+    return SumMechanism(
+        name="games",
+        dimension=size,
+        clip=1.0,
+        grid_scale=1.0,
+        integral=True,
+        saturation=setting.saturation,
+        noise_multiplier=math.sqrt(setting.share_variance - 0.5),
+        honest_inputs=1,
+        clients=1,
+        float_error=0.0,
+        max_slots=1,
+    )

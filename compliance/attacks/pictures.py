@@ -23,7 +23,7 @@ def pictures(results: Sequence[Result]) -> list[Picture]:
     by_name = {result.attack.name: result for result in results}
     drawn = []
     for name, plain, fedsec in (
-        ("first-layer", "From one bank's update, unprotected", "From the same update under fedsec's masks"),
+        ("first-layer", "From one bank's update, unprotected", "From fedsec's update on the same record, masked"),
         ("gradient-inversion", "By fitting, unprotected", "By fitting, under fedsec's masks"),
         ("sum-record", "From a sum without noise, all else known", "From the sum that fedsec opens, all else known"),
     ):
@@ -57,6 +57,7 @@ def _record(recovery: Recovery, found: NDArray[np.float64], name: str, title: st
         svg=inline_svg(draw, name, size=_RECORD_SIZE, left=0.13),
         alternative=f"{close} of {len(found)} recovered values lie on the record's; {beyond} lie beyond the picture.",
         caption=f"Each place is one value of the record, in standard deviations. {close} of {len(found)} are right"
+        f" to a twentieth{', as some are by chance' if close < len(found) / 2 else ''}"
         + (f"; {beyond} lie beyond the edge, as triangles." if beyond else "."),
     )
 
@@ -66,8 +67,9 @@ def _advantages(results: Sequence[Result]) -> Picture:
 
     def draw(axes: Axes) -> None:
         for row, result in enumerate(rows):
-            measured, bound = result.findings.fedsec.measured, result.findings.fedsec.bound
-            assert measured is not None and bound is not None
+            found, control = result.findings.fedsec, result.findings.plain.measured
+            measured, bound = found.measured, found.bound
+            assert measured is not None and bound is not None and control is not None
             first = row == 0
             axes.plot([0, bound], [row, row], color=BAND, linewidth=9, alpha=0.25, solid_capstyle="butt")
             axes.plot(
@@ -85,12 +87,22 @@ def _advantages(results: Sequence[Result]) -> Picture:
             axes.plot(
                 [max(measured.advantage, 0)], [row], "o", color=FIRST, markersize=6, label="measured" if first else None
             )
-            axes.plot([1], [row], "D", color=SECOND, markersize=5, label="without noise" if first else None)
+            if found.best is not None:
+                axes.plot(
+                    [found.best] * 2,
+                    [row - 0.2, row + 0.2],
+                    color=INK,
+                    linewidth=1.5,
+                    label="best possible" if first else None,
+                )
+            axes.plot(
+                [control.advantage], [row], "D", color=SECOND, markersize=5, label="without noise" if first else None
+            )
         axes.set_yticks(range(len(rows)), [result.attack.title for result in rows])
         axes.set(xlim=(-0.01, 1.04), ylim=(-0.6, len(rows) + 0.25))
         axes.grid(visible=False, axis="y")
         axes.legend(
-            loc="upper center", frameon=False, labelcolor=INK, fontsize=9, ncols=4, columnspacing=1.2, handlelength=1
+            loc="upper center", frameon=False, labelcolor=INK, fontsize=9, ncols=5, columnspacing=1.2, handlelength=1
         )
 
     said = "; ".join(f"{result.attack.title}: {result.findings.fedsec.evidence}" for result in results)
@@ -98,6 +110,7 @@ def _advantages(results: Sequence[Result]) -> Picture:
         title="Measured advantage beside its bound",
         svg=inline_svg(draw, "advantages", left=0.31, size=(9.4, 0.75 + 0.46 * len(rows))),
         alternative=said,
-        caption="0: no better than a coin. 1: certain. The bound holds for every attack, also for those that nobody"
-        " has thought of; a dot far to its left says only that this attack does not reach what the bound allows.",
+        caption="0: no better than a coin. 1: certain. The bound is what (ε, δ) proves for every attack by the stated"
+        " adversary. Best possible is what the noise leaves to the best guess in this very game: a dot on it cannot be"
+        " bettered here, however far to the left of the bound it lies. The bound is loose, the attack is not weak.",
     )

@@ -17,8 +17,10 @@ class Outcome(Enum):
     """How an attack ended."""
 
     SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    BOUNDED = "bounded"  # something is learnt, and no more than (epsilon, delta) allows
+    PARTLY = "in part"  # less than was wanted, and more than chance gives
+    FAILED = "failed"  # what was seen is what chance gives
+    BOUNDED = "bounded"  # something may be learnt, and no more than (epsilon, delta) allows was
+    UNTESTED = "cannot tell"  # the same, but so would it be without noise: the bound is not put to the test
     NOT_PROTECTED = "not protected"  # it works, and nothing was claimed against it
 
 
@@ -31,7 +33,8 @@ class Finding:
         evidence: what was measured, one short sentence.
         figures: the same as numbers, by name.
         measured: of a guessing game, else None; bound: what (epsilon, delta) allows of its advantage, else None.
-        epsilon: that the bound was computed from, at the setting's delta.
+        best: advantage of the best possible guess in that game; None: of no such game, or not known.
+        epsilon: of what was opened, at the setting's delta.
     """
 
     outcome: Outcome
@@ -39,6 +42,7 @@ class Finding:
     figures: dict[str, float] = field(default_factory=dict)
     measured: Measured | None = None
     bound: float | None = None
+    best: float | None = None
     epsilon: float | None = None
 
 
@@ -103,7 +107,7 @@ class Result:
     def fedsec_as_claimed(self) -> bool:
         """Against fedsec nothing came out that a claim excludes; a measured advantage is not above its bound."""
         found = self.findings.fedsec
-        above = found.measured is not None and found.bound is not None and found.measured.low > found.bound
+        above = found.measured is not None and found.bound is not None and found.measured.exceeds(found.bound)
         return found.outcome in self.attack.allowed and not above
 
     @property
@@ -116,6 +120,7 @@ class Result:
         return {
             Outcome.FAILED: "held",
             Outcome.BOUNDED: "within the bound",
+            Outcome.UNTESTED: "cannot tell",
             Outcome.NOT_PROTECTED: "not protected, as stated",
         }[self.findings.fedsec.outcome]
 

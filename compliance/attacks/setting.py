@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from compliance.reading import read_run
-from compliance.recompute import check_epsilons
+from compliance.attacks.consistency import check_records, noise_shares
+from compliance.attacks.statistics import advantage_bound
+from compliance.reading import SIMULATED_KEYS, read_run
 from dp.accounting import epsilon
 from dp.events import Composed, DiscreteGaussianSum, DpEvent, PoissonSampled, Repeated
 from dp.statement import MechanismParameters, PrivacyStatement
@@ -27,7 +29,24 @@ from fl_engine.settings import RunSettings
 from fl_engine.sums import DELTA_GRID_SCALE, DELTA_SATURATION
 from secagg.config import QuantiserParameters
 
+_DELTAS = tuple(10 ** (-each / 8) for each in range(1, 65))
 SLOTS = 6_000  # records of a bank where no run says how many; the default run has 60,000 at ten banks
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The record that parameters were read from, so that a page can be matched with it. Nobody signed it.
+
+    Attributes:
+        run: its identifier; started: UTC; digest: SHA-256 of its privacy.json, 64 hex digits.
+        ledger_entry: number of the ledger's last entry once the run was settled; ledger_hash: 64 hex digits.
+    """
+
+    run: str
+    started: str
+    digest: str
+    ledger_entry: int
+    ledger_hash: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,12 +54,13 @@ class Setting:
     """Parameters of the attacked configuration, all public.
 
     Attributes:
-        subject: what was attacked, for a title.
+        subject: what was attacked, for a title; brands: its warnings, in capitals.
+        record: where the parameters were read; None: the defaults, of no run.
         mode: "distributed" or "local".
         clients, corrupt, threshold: n, c, t.
         slots: records of a bank, on average.
-        clip, sensitivity, share_variance, noise_bound, dimension, sampling_rate, noise_multiplier: of the training
-            sum's mechanism, as the privacy statement has them; ``grid_scale``: its grid.
+        clip, sensitivity, share_variance, saturation, noise_bound, dimension, sampling_rate, noise_multiplier: of the
+            training sum's mechanism, as the privacy statement has them; ``grid_scale``: its grid.
         quantiser: the grid of what is masked.
         shares: noise shares that count against the statement's target adversary.
         openings: how often the training mechanism was charged.
@@ -49,6 +69,8 @@ class Setting:
     """
 
     subject: str
+    brands: tuple[str, ...]
+    record: RunRecord | None
     mode: str
     clients: int
     corrupt: int
@@ -58,6 +80,7 @@ class Setting:
     grid_scale: float
     sensitivity: float
     share_variance: int
+    saturation: int
     noise_bound: int
     dimension: int
     sampling_rate: float
@@ -72,8 +95,11 @@ class Setting:
     weights: NDArray[np.float32]
     numeric_width: int
 
-    def spent(self, *, openings: int = 1, moved: float = 1.0) -> float:
-        """Epsilon of ``openings`` training sums, for data that differ by ``moved`` sensitivities, at ``delta``."""
+    def spent(self, *, openings: int = 1, moved: float = 1.0, delta: float | None = None) -> float:
+        """Epsilon of ``openings`` training sums, for data that differ by ``moved`` sensitivities, at ``delta``.
+
+        None: the stated delta.
+        """
         single = DiscreteGaussianSum(
             sensitivity=self.sensitivity * moved,
             share_variance=float(self.share_variance),
@@ -83,7 +109,19 @@ class Setting:
         event: DpEvent = single
         if self.sampling_rate < 1:
             event = PoissonSampled(rate=self.sampling_rate, event=single)
-        return epsilon(Repeated(count=openings, event=event), self.delta, self.eta)
+        return epsilon(Repeated(count=openings, event=event), self.delta if delta is None else delta, self.eta)
+
+    def advantage_bound(self, *, openings: int = 1, moved: float = 1.0) -> float:
+        """Most that any guess between such data gains from so many training sums.
+
+        (epsilon, delta) holds at every delta with an epsilon of its own, so the least bound over a grid of them counts.
+        Where records are sampled, no guess is better than one that knows whether the record was ever in.
+        """
+        bounds = (
+            advantage_bound(self.spent(openings=openings, moved=moved, delta=delta), delta)
+            for delta in (self.delta, *_DELTAS)
+        )
+        return min(1 - (1 - self.sampling_rate) ** openings, *bounds)
 
 
 def default_setting() -> Setting:
@@ -102,6 +140,8 @@ def default_setting() -> Setting:
     mechanism = training.mechanism
     return Setting(
         subject="an invented cohort with the default settings",
+        brands=(SIMULATED_KEYS,),
+        record=None,
         mode=plan.mode,
         clients=plan.clients,
         corrupt=plan.corrupt,
@@ -111,6 +151,7 @@ def default_setting() -> Setting:
         grid_scale=mechanism.grid_scale,
         sensitivity=mechanism.sensitivity,
         share_variance=mechanism.share_variance,
+        saturation=mechanism.saturation,
         noise_bound=mechanism.noise_bound,
         dimension=mechanism.dimension,
         sampling_rate=mechanism.sampling_rate,
@@ -141,12 +182,11 @@ def run_setting(run: Path) -> Setting:
         )
     records = read_run(run)
     statement, summary = records.statement, records.summary
-    check_epsilons(statement)
+    check_records(run, records)
     training, scaling = _parameters(statement, "training"), _parameters(statement, "scaling")
     release = next(release for release in statement.releases if release.name == "training")
-    target = next((bound for bound in statement.adversaries if bound.target), None)
-    if target is None or len(summary.model) < 3:
-        raise ConfigError(f"{run}: the privacy statement names no target adversary, or the summary no model")
+    if len(summary.model) < 3:
+        raise ConfigError(f"{run}: summary.json describes no model")
     model = ModelSpec(inputs=summary.model[0], hidden=tuple(summary.model[1:-1]))
     if model.parameters != training.dimension:
         raise ConfigError(f"{run}: summary.json and privacy.json are about models of different sizes")
@@ -154,8 +194,16 @@ def run_setting(run: Path) -> Setting:
     grid = QuantiserParameters(
         scale=training.grid_scale, saturation=training.saturation, noise_bound=training.noise_bound
     )
-    return Setting(
-        subject=f"run {summary.run}",
+    setting = Setting(
+        subject=f"the parameters of run {summary.run}",
+        brands=statement.brands,
+        record=RunRecord(
+            run=summary.run,
+            started=summary.started,
+            digest=hashlib.sha256((run / "privacy.json").read_bytes()).hexdigest(),
+            ledger_entry=summary.ledger_head.entry,
+            ledger_hash=summary.ledger_head.hash,
+        ),
         mode=statement.mode,
         clients=statement.cohort.clients,
         corrupt=statement.cohort.corrupt,
@@ -165,6 +213,7 @@ def run_setting(run: Path) -> Setting:
         grid_scale=training.grid_scale,
         sensitivity=training.sensitivity,
         share_variance=math.floor(training.share_variance),
+        saturation=training.saturation,
         noise_bound=training.noise_bound,
         dimension=training.dimension,
         sampling_rate=training.sampling_rate,
@@ -172,7 +221,7 @@ def run_setting(run: Path) -> Setting:
         quantiser=QuantiserParameters(scale=DELTA_GRID_SCALE, saturation=DELTA_SATURATION, noise_bound=0)
         if local
         else grid,
-        shares=target.shares,
+        shares=noise_shares(statement),
         openings=max(1, release.charged * _count(release.event)),
         epsilon=statement.epsilon,
         delta=statement.delta,
@@ -181,6 +230,9 @@ def run_setting(run: Path) -> Setting:
         weights=_weights(run / "model.safetensors", model),
         numeric_width=(scaling.dimension - 1) // 2,
     )
+    if setting.spent(openings=setting.openings) > statement.epsilon * (1 + 1e-6):
+        raise ConfigError(f"{run}: the training sums alone spend more than the stated ε")
+    return setting
 
 
 def _parameters(statement: PrivacyStatement, name: str) -> MechanismParameters:

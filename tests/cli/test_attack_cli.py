@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from cli import attack as command
 from cli.main import invoke
-from compliance.attacks import suite
+from compliance.attacks import page, suite
 from tests.compliance.attacks.helpers import attack, finished_run, hurry, without_masks, without_noise
 
 QUICK = ("first-layer", "key-swap", "harvest", "sum-membership", "bank-property")
@@ -66,9 +69,9 @@ def test_a_runs_parameters_are_attacked_and_its_directory_gets_the_page(
     run = finished_run(tmp_path / "run")
     assert invoke(["attack", str(run), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["subject"].startswith("run 2026") and said["page"] == str(run / "attack.html")
-    page = (run / "attack.html").read_text("utf-8")
-    assert said["subject"] in page and "4,033 numbers" in page
+    assert said["subject"].startswith("the parameters of run 2026") and said["page"] == str(run / "attack.html")
+    text = (run / "attack.html").read_text("utf-8")
+    assert said["subject"] in text and "4,033 numbers" in text
 
 
 def test_neither_page_nor_table_names_what_the_run_must_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +105,84 @@ def test_a_page_that_cannot_be_written_is_told_before_anything_is_attacked(
 ) -> None:
     monkeypatch.setattr(suite, "carry_out", lambda *_: pytest.fail("an attack was carried out"))
     assert invoke(["attack", "--out", out]) == 2
-    assert "--out" in capsys.readouterr().err
+    assert "Name a file with --out" in capsys.readouterr().err
+
+
+def test_a_file_of_another_kind_is_not_replaced_and_a_page_of_before_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished_run(tmp_path / "run")
+    before = (run / "privacy.json").read_bytes()
+    assert invoke(["attack", "--out", str(run / "privacy.json")]) == 2
+    assert "privacy.json exists and is no page of fedsec attack" in capsys.readouterr().err
+    assert (run / "privacy.json").read_bytes() == before
+    assert invoke(["attack", "--out", "a.html"]) == 0
+    first = Path("a.html").read_bytes()
+    assert invoke(["attack", "--out", "a.html"]) == 0
+    assert Path("a.html").read_bytes() != first
+
+
+def test_a_page_that_the_system_refuses_is_told_before_anything_is_attacked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "carry_out", lambda *_: pytest.fail("an attack was carried out"))
+    assert invoke(["attack", "--out", "/proc/x.html"]) == 2
+    assert "/proc/x.html cannot be written" in capsys.readouterr().err
+
+
+def test_a_folder_in_the_pages_place_is_told_before_anything_is_attacked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished_run(tmp_path / "run")
+    (run / "attack.html").mkdir()
+    monkeypatch.setattr(suite, "carry_out", lambda *_: pytest.fail("an attack was carried out"))
+    assert invoke(["attack", str(run)]) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_results_are_shown_although_the_page_fails_in_the_end(
+    as_json: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(page, "write_page", full)
+    assert invoke(["attack", *(["--json"] if as_json else [])]) == 2
+    said = capsys.readouterr()
+    assert "No space left on device" in said.err
+    assert (json.loads(said.out)["page"] is None) if as_json else ("as claimed" in said.out)
+
+
+def test_brand_and_record_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finished_run(tmp_path / "run")
+    digest = hashlib.sha256((run / "privacy.json").read_bytes()).hexdigest()
+    assert invoke(["attack", str(run), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["brands"] == ["SIMULATED KEYS"] and said["record"]["digest"] == digest
+    text = (run / "attack.html").read_text("utf-8")
+    for each in ("SIMULATED KEYS", digest, said["record"]["ledger_hash"], "not authenticated", "UTC", "best possible"):
+        assert each in text
+    assert invoke(["attack", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "SIMULATED KEYS" in out and digest[:16] in out and "not authenticated" in out
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_no_verdict_is_cut(width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "console", lambda: Console(width=width))
+    assert invoke(["attack"]) == 0
+    table = capsys.readouterr().out.partition("Everything")[0]
+    assert max(map(len, table.splitlines()[4:])) <= width
+    assert "protected," in table and "…" not in table
+
+
+def test_control_in_half_of_that_width_something_is_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "console", lambda: Console(width=40))
+    assert invoke(["attack"]) == 0
+    assert "…" in capsys.readouterr().out.partition("Everything")[0]
 
 
 def test_an_interruption_leaves_no_page(

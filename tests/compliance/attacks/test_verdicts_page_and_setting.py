@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from fedsec.errors import ConfigError
 from tests.compliance.attacks.helpers import attack, finished_run, hurry, result, setting
 
 ROOT = Path(__file__).parents[3]
+MADE = datetime(2026, 3, 14, 10, 15, tzinfo=UTC)
 
 
 def test_every_attack_names_a_test_that_exists_a_control_a_shield_and_a_source() -> None:
@@ -74,8 +76,8 @@ def quick_results() -> list:
 
 
 def test_the_page_stands_alone_and_says_what_it_does_not_show(quick_results: list) -> None:
-    text = render_page(setting(), quick_results)
-    assert "<title>The dishonest server: attacks on an invented cohort with the default settings</title>" in text
+    text = render_page(setting(), quick_results, made=MADE)
+    assert "<title>The dishonest server, with an invented cohort with the default settings</title>" in text
     assert "What this page does not show" in text and "It is no proof" in text
     assert text.count("<svg") == 5
     for outside in ("<script", "<link", "src=", "@import", "<iframe", "xlink:href"):
@@ -86,7 +88,7 @@ def test_the_page_stands_alone_and_says_what_it_does_not_show(quick_results: lis
 
 
 def test_control_a_page_with_a_wrong_verdict_says_so_at_the_top(quick_results: list) -> None:
-    text = render_page(setting(), [*quick_results, result(outcome=Outcome.SUCCEEDED)])
+    text = render_page(setting(), [*quick_results, result(outcome=Outcome.SUCCEEDED)], made=MADE)
     assert text.index("NOT AS CLAIMED") < text.index("WRONG: fedsec did not hold")
     assert "Everything came out as claimed" not in text
 
@@ -103,10 +105,10 @@ def test_a_page_is_written_whole_or_not_at_all(
     with monkeypatch.context() as patch:
         patch.setattr(page.Path, "replace", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            write_page(target, setting(), quick_results)
+            write_page(target, setting(), quick_results, made=MADE)
     assert [path.name for path in tmp_path.iterdir()] == ["attack.html"]
     assert target.read_text("utf-8") == "before"
-    write_page(target, setting(), quick_results)
+    write_page(target, setting(), quick_results, made=MADE)
     assert target.read_text("utf-8").lstrip().startswith("<!DOCTYPE html>")
     assert [path.name for path in tmp_path.iterdir()] == ["attack.html"]
 
@@ -144,4 +146,4 @@ def test_what_is_no_finished_run_is_bad_input_in_one_line(spoilt: str, tmp_path:
 
 
 def test_control_the_same_run_unspoilt_is_taken(tmp_path: Path) -> None:
-    assert run_setting(finished_run(tmp_path / "run")).subject.startswith("run 2026")
+    assert run_setting(finished_run(tmp_path / "run")).subject.startswith("the parameters of run 2026")
