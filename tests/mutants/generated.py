@@ -1,4 +1,7 @@
-"""mutmut's mutants over all of ``secagg``: each is killed by ``tests/secagg``, or survivors.toml says why it may live.
+"""mutmut's mutants over all of ``secagg``: each is killed by a test, or survivors.toml says why it may live.
+
+The tests are those of ``tests/secagg`` and ``tests/adversary`` that take less than seconds and are no controls
+(``[tool.mutmut]`` in pyproject.toml).
 
 mutmut numbers its mutants anew whenever a function changes, so a survivor is known by its file, its old and its new
 lines. An explanation that no survivor needs any more is named, and is to be deleted.
