@@ -104,8 +104,15 @@ class Cohort:
         return tuple(range(self.banks - self.session.corrupt, self.banks))
 
     def until(self, step: str) -> Cohort:
-        """Play all steps before ``step`` honestly; ``step`` itself is asked and not yet answered. "": all."""
-        for name in STEPS[: STEPS.index(step)] if step else STEPS:
+        """Play all steps before ``step`` honestly; ``step`` itself is asked and not yet answered."""
+        return self._play(STEPS[: STEPS.index(step)])
+
+    def to_the_end(self) -> Cohort:
+        """Play all steps honestly, so that the sum is opened."""
+        return self._play(STEPS)
+
+    def _play(self, steps: Sequence[str]) -> Cohort:
+        for name in steps:
             self.answer(name)
             self.close(name)
         return self
@@ -161,8 +168,8 @@ class Cohort:
         phase: Any = self.clients[index]._phase
         return phase.self_shares, phase.mask_shares
 
-    def masked_but_for_its_own_stream(self, index: int) -> NDArray[np.unsignedinteger]:
-        """Ring words of the masked input of bank ``index``, less the streams that it shares with others."""
+    def mask_less_the_pairs_streams(self, index: int) -> NDArray[np.unsignedinteger]:
+        """Bank ``index`` masks its input: the ring words, less the streams that it shares with others."""
         client = self.clients[index]
         client.accept(self.asked["mask"][index])
         phase: Any = client._phase

@@ -16,7 +16,7 @@ from scipy import stats
 
 from compliance.attacks import forgeries
 from compliance.attacks.cohort import Cohort, cohort_size, new_parties, on_grid, rebuilt, without_streams
-from compliance.attacks.naive import VICTIM, NaiveCohort
+from compliance.attacks.naive_server import VICTIM, NaiveCohort
 from compliance.attacks.records import invented_records, update
 from compliance.attacks.results import Finding, Findings, Outcome
 from compliance.attacks.setting import Setting
@@ -108,7 +108,7 @@ def replay(setting: Setting) -> Findings:
     """Messages of an earlier round once more, and a second answer to a step of this one."""
     inputs = first_inputs(setting)
     parties = new_parties(cohort_size(setting))
-    old = Cohort(setting, inputs, parties=parties).until("")
+    old = Cohort(setting, inputs, parties=parties).to_the_end()
     refusals = []
     for step in ("share", "mask", "unmask"):
         cohort = Cohort(setting, inputs, parties=parties, round=1).until(step)

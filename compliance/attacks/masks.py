@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from compliance.attacks.cohort import Cohort, on_grid, without_streams
 from compliance.attacks.controls.careless_policy import CarelessPolicy
 from compliance.attacks.deviations import first_inputs, first_records, taken
-from compliance.attacks.naive import VICTIM, NaiveCohort
+from compliance.attacks.naive_server import VICTIM, NaiveCohort
 from compliance.attacks.records import update
 from compliance.attacks.results import Finding, Findings, Outcome
 from compliance.attacks.setting import Setting
@@ -58,7 +58,7 @@ def folded_seed(setting: Setting) -> Findings:
     opened = np.zeros_like(words) if key is None else without_streams(words, VICTIM, self_key=key, pair_keys={})
     plain = taken(weak.quantiser.lift(opened), inputs[VICTIM], bits=weak.bits)
     strong = Cohort(setting, inputs).until("mask")
-    left = strong.masked_but_for_its_own_stream(VICTIM)
+    left = strong.mask_less_the_pairs_streams(VICTIM)
     limit, bits = strong.session.make_quantiser().input_bound, strong.session.ring_bits
     hit, tries, _ = _search(left, limit=limit, bits=bits, tries=TRIES)
     hours = 2.0**LONGER_BITS / rate / 3600

@@ -73,6 +73,7 @@ def render_page(setting: Setting, results: Sequence[Result], *, made: datetime) 
 
 
 def _common(rows: Sequence[Result]) -> tuple[str, str]:
-    """Control and shield that most of ``rows`` have: said once above their table."""
+    """Control and shield that several of ``rows`` have, said once above their table; "" where none is shared."""
     controls, shields = (Counter(getattr(row.attack, name) for row in rows) for name in ("control", "shield"))
-    return controls.most_common(1)[0][0], shields.most_common(1)[0][0]
+    (control, controlled), (shield, shielded) = controls.most_common(1)[0], shields.most_common(1)[0]
+    return control if controlled > 1 else "", shield if shielded > 1 else ""

@@ -57,7 +57,7 @@ def _record(recovery: Recovery, found: NDArray[np.float64], name: str, title: st
         svg=inline_svg(draw, name, size=_RECORD_SIZE, left=0.13),
         alternative=f"{close} of {len(found)} recovered values lie on the record's; {beyond} lie beyond the picture.",
         caption=f"Each place is one value of the record, in standard deviations. {close} of {len(found)} are right"
-        f" to a twentieth{', as some are by chance' if close < len(found) / 2 else ''}"
+        f" to a twentieth{', as some are by chance' if 0 < close < len(found) / 2 else ''}"
         + (f"; {beyond} lie beyond the edge, as triangles." if beyond else "."),
     )
 

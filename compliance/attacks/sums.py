@@ -250,7 +250,7 @@ def _opened(setting: Setting, own: Vector, *, noisy: bool) -> Vector:
     inputs[0] = on_grid(setting, own)
     for bank in range(setting.shares if noisy else 0):
         inputs[bank % len(inputs)] = noised(setting, inputs[bank % len(inputs)], shares=1)
-    total: NDArray[np.int64] = Cohort(setting, inputs).until("").opened().total
+    total: NDArray[np.int64] = Cohort(setting, inputs).to_the_end().opened().total
     return total / setting.quantiser.scale
 
 

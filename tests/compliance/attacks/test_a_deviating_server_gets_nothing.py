@@ -65,5 +65,5 @@ def test_without_a_check_of_the_agreement_the_threshold_alone_still_holds(monkey
 def test_an_honest_round_among_the_same_objects_opens_the_sum() -> None:
     """The banks are not deaf: it is the deviation that they refuse."""
     inputs = first_inputs(setting())
-    total = Cohort(setting(), inputs).until("").opened().total
+    total = Cohort(setting(), inputs).to_the_end().opened().total
     assert (total == inputs.sum(axis=0)).all()

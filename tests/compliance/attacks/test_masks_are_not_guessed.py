@@ -12,7 +12,7 @@ from compliance.attacks.cohort import Cohort, without_streams
 from compliance.attacks.controls.naive_masking import OWN, own_key
 from compliance.attacks.deviations import first_inputs
 from compliance.attacks.masks import CLASSICAL
-from compliance.attacks.naive import NaiveCohort
+from compliance.attacks.naive_server import NaiveCohort
 from compliance.attacks.results import Outcome
 from secagg import keys
 from tests.compliance.attacks.helpers import hurry, played, setting, without_masks
