@@ -246,14 +246,17 @@ class ServerMachine:
 
     def _finish(self, step: int) -> None:
         """The same server, after all that: the late reply comes, and the sum is exact."""
-        federation, replies, _ = self._prepared[step]
+        federation, replies, before = self._prepared[step]
+        clients = [(client, keep(client)) for client in federation.clients]
         federation.server.receive(LATE, replies[LATE])
         federation.close(STEPS[step])
         for name in STEPS[step + 1 :]:
             federation.collect(name)
             federation.close(name)
         assert np.array_equal(federation.opened().total, federation.plain_sum(range(federation.n))), "another sum"
-        self._prepared[step] = self._prepare(STEPS[step])
+        # Put back and not made anew: encapsulation takes no coins, so a second dealing would be another one.
+        for machine, kept in ((federation.server, before), *clients):
+            restore(machine, kept)
 
 
 class SpoiltRound:

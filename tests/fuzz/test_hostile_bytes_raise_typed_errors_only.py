@@ -260,6 +260,15 @@ def test_control_a_draw_that_goes_wrong_is_found(parts: dict[str, Any], told: st
     assert (told in text) if told else text == ""
 
 
+def test_a_server_is_the_same_after_its_round_was_finished() -> None:
+    """Honest replies are the ones that it waits for, before and after."""
+    machine = machines.ServerMachine(collude=False, round_every=1)
+    late = [seed for seed in dict.fromkeys(machine.seeds) if seed[0] % machines.SENDERS == machines.LATE]
+    assert len(late) == 5
+    for _ in range(2):
+        assert [machine(seed) for seed in late] == ["accepted"] * 5
+
+
 def growth(target: Target, inputs: int) -> int:
     """Bytes of Python's memory that ``inputs`` inputs leave behind, after as many to warm up."""
     rng = random.Random(SEED)
