@@ -111,7 +111,7 @@ class SeveralCores:
         own, *others = _parts(words, 1 + len(self._helpers))
         given = []
         for helper, part in zip(list(self._helpers), others, strict=False):
-            before = words[part].copy()
+            before = helper.keep(words[part])
             helper.begin(file, words.dtype.itemsize, part, add, subtract)
             given.append((helper, part, before))
         _combine_part(words, own, add, subtract)
@@ -157,6 +157,15 @@ class _Helper:
             )
         self._socket.settimeout(PATIENCE_SECONDS)
         self._broken = False
+        self._kept: NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
+
+    def keep(self, part: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+        """A copy of its part, in memory that is used again for the next one: fresh pages cost as much as the copy."""
+        if self._kept.nbytes < part.nbytes:
+            self._kept = np.empty(part.nbytes, dtype=np.uint8)
+        copy: NDArray[np.unsignedinteger] = self._kept[: part.nbytes].view(part.dtype)
+        copy[:] = part
+        return copy
 
     def begin(self, file: int, size: int, part: slice, add: Sequence[bytes], subtract: Sequence[bytes]) -> None:
         """Give it an order; a failure shows in :meth:`finish`."""

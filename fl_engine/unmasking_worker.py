@@ -44,7 +44,9 @@ def _work(
     file: int, size: int, first: int, count: int, *, add: Sequence[KeyStream], subtract: Sequence[KeyStream]
 ) -> None:
     try:
-        with mmap.mmap(file, count * size, offset=first * size) as memory:
+        # The pages are there already: mapped at once, not one fault at a time.
+        flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+        with mmap.mmap(file, count * size, flags, offset=first * size) as memory:
             words = np.frombuffer(memory, dtype=f"<u{size}")
             masking.combine(words, add=add, subtract=subtract)
             del words  # memory that is referred to cannot be unmapped
