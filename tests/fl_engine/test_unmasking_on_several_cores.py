@@ -131,6 +131,21 @@ class TestAHelperThatFails:
                 several.combine(words, add=_keys(3, seed=1), subtract=_keys(2))
             assert np.array_equal(words, _alone(expected, add=_keys(3, seed=1), subtract=_keys(2)))
 
+    def test_stopped_for_good(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It neither works nor ends, so it is given up after a while, and not before."""
+        monkeypatch.setattr(unmasking, "PATIENCE_SECONDS", 5)
+        with SeveralCores(2) as several:
+            words = _filled(several.zeros(LONG, word_type(32)))
+            several.combine(words, add=[], subtract=[])  # it is up and waits
+            (stuck,) = several.processes
+            expected = _alone(words, add=_keys(2), subtract=[])
+            os.kill(stuck, signal.SIGSTOP)
+            began = time.monotonic()
+            with pytest.warns(RuntimeWarning, match="helper process"):
+                several.combine(words, add=_keys(2), subtract=[])
+            assert time.monotonic() - began >= 5
+            assert np.array_equal(words, expected) and several.processes == ()
+
     def test_killed_in_the_middle(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """With its part half done. Control: left as it was found, the part would be wrong."""
         left: list[np.ndarray] = []
@@ -324,3 +339,16 @@ def test_small_sums_are_opened_in_process() -> None:
     else:
         assert isinstance(large, SeveralCores) and len(large.processes) == available_cores() - 1
         large.close()
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_helper_sees_no_environment_but_what_python_reads(everything: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control: one that is given everything sees the secret."""
+    monkeypatch.setenv("OPENAI_API_KEY", "a-secret-of-the-parent")
+    if everything:
+        monkeypatch.setattr(unmasking, "_environment", lambda: dict(os.environ))
+    with SeveralCores(2) as several:
+        several.combine(several.zeros(LONG, word_type(32)), add=[], subtract=[])  # it is up
+        seen = Path("/proc", str(several.processes[0]), "environ").read_bytes()
+    assert b"PYTHONPATH=" in seen
+    assert (b"a-secret-of-the-parent" in seen) == everything
