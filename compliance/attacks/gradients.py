@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,12 +15,12 @@ from compliance.attacks.records import SEED, Records, invented_records, update
 from compliance.attacks.results import Finding, Findings, Outcome, Recovery
 from compliance.attacks.setting import Setting
 from compliance.attacks.statistics import hits_by_chance
-from fl_engine.model import ModelSpec, record_loss, unflatten
+from fl_engine.model import ModelSpec, initial_weights, record_loss, unflatten
 
 CLOSE = 0.05  # a standardised value counts as recovered within a twentieth of a standard deviation
 MOST = 0.9  # of its values right: then a record is recovered
 VICTIMS = 20
-_RESTARTS, _STEPS = 6, 200
+_RESTARTS, _STEPS = 12, 200
 _OTHERS = 1_000  # records that were not attacked, to see what chance gives
 
 Vector = NDArray[np.float64]  # (d,)
@@ -39,7 +40,11 @@ def first_layer(setting: Setting) -> Findings:
 
 
 def inversion(setting: Setting) -> Findings:
-    """Two records out of one update, by descent on the distance between gradients (Zhu et al. 2019)."""
+    """Two records out of one update, by descent on the distance between gradients (Zhu et al. 2019).
+
+    The server sends untrained weights, as it may: those of a trained model make a landscape that is hard to descend.
+    """
+    setting = replace(setting, weights=initial_weights(setting.model, SEED))
     victims = _unlike_pair(invented_records(setting))
     (plain,), (seen,) = _both(setting, [victims])
     found = [_matched(victims, invert(setting, target, count=len(victims))) for target in (plain, seen)]
