@@ -21,6 +21,7 @@ CLOSE = 0.05  # a standardised value counts as recovered within a twentieth of a
 MOST = 0.9  # of its values right: then a record is recovered
 VICTIMS = 20
 _RESTARTS, _STEPS = 12, 200
+_WEIGHTS_SEED = 1  # of the untrained weights
 _OTHERS = 1_000  # records that were not attacked, to see what chance gives
 
 Vector = NDArray[np.float64]  # (d,)
@@ -44,7 +45,7 @@ def inversion(setting: Setting) -> Findings:
 
     The server sends untrained weights, as it may: those of a trained model make a landscape that is hard to descend.
     """
-    setting = replace(setting, weights=initial_weights(setting.model, SEED))
+    setting = replace(setting, weights=initial_weights(setting.model, _WEIGHTS_SEED))
     victims = _unlike_pair(invented_records(setting))
     (plain,), (seen,) = _both(setting, [victims])
     found = [_matched(victims, invert(setting, target, count=len(victims))) for target in (plain, seen)]
