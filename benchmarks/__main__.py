@@ -1,6 +1,6 @@
 """``python -m benchmarks [secagg|sparse|dp|run …]``: measure and print tables; timings decide no test.
 
-``secagg.rates``, ``secagg.steps`` and ``secagg.rounds`` name a part of ``secagg``.
+``secagg.rates`` names a part of ``secagg``, ``dp.sampler`` one of ``dp``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from benchmarks.secagg import PARTS
+from benchmarks import dp, secagg
 
 SCENARIOS = ("secagg", "sparse", "dp", "run")
 
@@ -18,7 +18,7 @@ def main() -> None:
     names = sys.argv[1:] or list(SCENARIOS)
     if {"-h", "--help"} & set(names):
         sys.exit(__doc__)
-    known = [*SCENARIOS, *(f"secagg.{part}" for part in PARTS)]
+    known = [*SCENARIOS, *(f"secagg.{part}" for part in secagg.PARTS), *(f"dp.{part}" for part in dp.PARTS)]
     unknown = sorted(set(names) - set(known))
     if unknown:
         sys.exit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known)}")

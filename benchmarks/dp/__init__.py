@@ -1,0 +1,13 @@
+"""What differential privacy costs, in parts that can be run alone: ``python -m benchmarks dp.sampler``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+PARTS = ("sampler", "accounting")
+
+
+def run() -> None:
+    """Print the tables of all parts."""
+    for part in PARTS:
+        import_module(f"benchmarks.dp.{part}").run()
