@@ -1,9 +1,9 @@
-"""The sampler's parts: exact tables, exact coins, ties, ranges and fresh entropy."""
+"""The sampler's parts: exact tables, exact coins, ties, tiles, ranges and memory."""
 
 from __future__ import annotations
 
 import math
-import os
+import tracemalloc
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
@@ -15,6 +15,7 @@ from dp.noise import LOG2_DISTANCE, discrete_gaussian
 from fedsec.keystream import KeyStream
 
 WORD = 2**64
+KEY = bytes(range(32))
 
 
 class Scripted:
@@ -53,6 +54,8 @@ def distance(variance: Fraction, bound: int, table: noise._AliasTable) -> Fracti
             (Decimal(-((step * y) ** 2) * variance.denominator) / Decimal(2 * variance.numerator)).exp()
             for y in range(largest + 1)
         ]
+        if step == 1:
+            weights[0] /= 2  # either sign makes zero
         total = sum(weights)
         ideal = [Fraction(weight / total) for weight in weights]
     drawn = masses(table, largest + 1)
@@ -60,7 +63,18 @@ def distance(variance: Fraction, bound: int, table: noise._AliasTable) -> Fracti
     return sum((abs(a - b) for a, b in zip(drawn, ideal, strict=True)), Fraction(0)) / 2
 
 
-@pytest.mark.parametrize("variance", [Fraction(1, 4), Fraction(1), Fraction(4095), Fraction(4096), Fraction(10**14)])
+TABLES = [
+    Fraction(1, 1000),
+    Fraction(1, 50),
+    Fraction(1, 4),
+    Fraction(1),
+    Fraction(4095),
+    Fraction(4096),
+    Fraction(10**14),
+]
+
+
+@pytest.mark.parametrize("variance", TABLES, ids=str)
 def test_the_table_keeps_the_promised_distance(variance: Fraction) -> None:
     """Conditioning on acceptance (at least one half) at most quadruples the table's distance."""
     bound = math.ceil(12 * math.sqrt(variance))
@@ -97,72 +111,123 @@ def test_a_tie_in_the_first_word_is_decided_by_a_second() -> None:
     assert noise._pick(table, 1, Scripted(tie - (1 << bits)))[0] == column
 
 
-def test_uniform_integers_redraw_words_past_the_last_full_multiple() -> None:
+def test_coins_redraw_words_past_the_last_full_block() -> None:
     limit = 3 * 2**40
-    last = WORD // limit * limit
-    assert noise._below(limit, 2, Scripted(last, limit - 1, 7)).tolist() == [7, limit - 1]
-    assert noise._below(limit, 1, Scripted(last - 1)).tolist() == [limit - 1]
-    assert noise._below(2**10, 1, Scripted(WORD - 1)).tolist() == [2**10 - 1]
+    block = WORD // limit
+    past = block * limit
+    numerators = np.array([5, 5], dtype=np.uint64)
+    assert noise._heads(numerators, limit, 2, Scripted(past, 5 * block, 5 * block - 1)).tolist() == [True, False]
+    # Controls: the last word that counts is not redrawn, and a power of two redraws none.
+    assert not noise._heads(numerators[:1], limit, 1, Scripted(past - 1))[0]
+    assert not noise._heads(numerators[:1], 2**10, 1, Scripted(WORD - 1))[0]
 
 
-@pytest.mark.parametrize("quotient", [Fraction(1, 2**40), Fraction(1, 50), Fraction(47, 100), Fraction(1)])
+@pytest.mark.parametrize(("numerator", "limit"), [(1, 2), (1, 3), (5, 7), (2**61 - 1, 2**61 + 2**60), (1, 2**62)])
+def test_coins_have_their_bias_to_the_last_word(numerator: int, limit: int) -> None:
+    """Heads are the words below a threshold, tails those from there to the redrawn ones: a ratio exact to one word."""
+    counted = WORD - WORD % limit
+    heads = Fraction(counted * numerator, limit)
+    assert heads.denominator == 1
+    assert counted > WORD // 2
+    numerators = np.array([numerator], dtype=np.uint64)
+
+    def coin(*words: int) -> bool:
+        stream = Scripted(*words)
+        result = bool(noise._heads(numerators, limit, 1, stream)[0])
+        assert not stream._words
+        return result
+
+    assert coin(0)
+    assert coin(int(heads) - 1)
+    assert not coin(int(heads))
+    assert not coin(counted - 1)
+    if counted < WORD:
+        assert coin(counted, WORD - 1, 0)  # both redrawn
+        with pytest.raises(AssertionError):  # control: a redrawn word takes another from the stream
+            coin(counted)
+
+
+@pytest.mark.parametrize("quotient", [Fraction(1, 2**40), Fraction(1, 50), Fraction(47, 100), Fraction(9, 10)])
 def test_exponential_coins_have_their_bias(quotient: Fraction) -> None:
     count = 400_000
     numerators = np.full(count, quotient.numerator, dtype=np.uint64)
-    heads = noise._bernoulli_exp(numerators, quotient.denominator, KeyStream.from_os()).sum()
+    heads = noise._bernoulli_exp(numerators, quotient.denominator, KeyStream(KEY)).sum()
     bias = math.exp(-quotient)
-    # Hoeffding: exceeded with probability below 2 exp(-2 * 2.8^2) < 1e-6.
+    # Hoeffding: exceeded with probability below 2 exp(-2 * 2.8^2) < 1e-6, were the key not fixed.
     assert abs(heads - bias * count) < 2.8 * math.sqrt(count)
-    if quotient == 1:  # control: the series cut after its first coin has bias 1 - quotient
-        assert abs((1 - quotient) * count - bias * count) > 2.8 * math.sqrt(count)
+    if quotient > Fraction(1, 3):  # control: the series cut after its first two coins has another bias
+        assert abs((1 - quotient + quotient**2 / 2) * count - bias * count) > 2.8 * math.sqrt(count)
 
 
-@pytest.mark.parametrize("variance", [1, 4095, 4096, 10**6, 10**14, 2**60])
-def test_quotients_and_products_stay_in_range(variance: int) -> None:
-    """Largest fine and coarse part at once: the quotient is at most 1/2 and the numerator fits a signed word."""
-    sigma, step = math.isqrt(variance), 1 << noise._log2_step(Fraction(variance))
-    assert step == 1 or 32 * step <= sigma
-    assert variance < (64 * step) ** 2
-    coarse = math.isqrt(225 * variance // step**2) + 1
-    numerator = (step - 1) * (step - 1 + 2 * step * coarse)
-    assert coarse <= 961
-    assert step == 1 or 2 * numerator <= 2 * variance
-    assert numerator < 2**62
+@pytest.mark.parametrize("heads", range(9))
+def test_the_first_failure_at_an_odd_place_is_true(heads: int) -> None:
+    """Coins that come up heads exactly so often, past the four places that are always tossed: parity decides."""
+    quotient = np.array([1], dtype=np.uint64)  # of 2: word 0 is heads at every place, a word at three quarters tails
+    always = max(noise._PLACES, heads + 1)
+    tosses = [0 if place <= heads else 3 * WORD // 4 for place in range(1, always + 1) for _ in range(min(place, 2))]
+    stream = Scripted(*tosses)
+    assert noise._bernoulli_exp(quotient, 2, stream)[0] == (heads % 2 == 0)
+    assert not stream._words  # nothing else was drawn
+    # Control: one head more turns it.
+    if heads + 1 < always:
+        tosses[max(0, 2 * heads - 1) : 2 * heads + 1] = [0] * (1 if heads == 0 else 2)
+        assert noise._bernoulli_exp(quotient, 2, Scripted(*tosses))[0] != (heads % 2 == 0)
 
 
-def test_calls_and_forked_processes_share_no_randomness() -> None:
-    first = discrete_gaussian(64, variance=10**12, bound=10**7)
-    second = discrete_gaussian(64, variance=10**12, bound=10**7)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(writer, discrete_gaussian(64, variance=10**12, bound=10**7).tobytes())
-        os._exit(0)
-    os.waitpid(child, 0)
-    third = np.frombuffer(os.read(reader, 512), dtype=np.int64)
-    fourth = discrete_gaussian(64, variance=10**12, bound=10**7)
-    for one, other in [(first, second), (third, fourth), (second, fourth)]:
-        assert (one == other).sum() <= 2
-    # Control: one stream used on both sides of a fork would repeat.
-    repeated = [discrete_gaussian(64, variance=10**12, bound=10**7, stream=KeyStream(bytes(32))) for _ in range(2)]
-    assert (repeated[0] == repeated[1]).all()
+@pytest.mark.parametrize("size", [0, 1, noise._TILE - 1, noise._TILE, noise._TILE + 1, 3 * noise._TILE])
+@pytest.mark.parametrize("variance", [Fraction(1, 4), 4096], ids=str)
+def test_samples_are_the_accepted_proposals_in_order(size: int, variance: int | Fraction) -> None:
+    """Whole tiles one after the other, and of the last what is missing: nothing is left out or taken twice."""
+    samples = discrete_gaussian(size, variance=variance, bound=800, stream=KeyStream(KEY))
+    coins = KeyStream(KEY)
+    accepted = np.empty(0, dtype=np.int64)
+    while len(accepted) < size:
+        missing = size - len(accepted)
+        count = min(missing + missing // 32 + 16, noise._TILE)
+        accepted = np.concatenate([accepted, noise._propose(count, Fraction(variance), 800, coins)])
+    assert (samples == accepted[:size]).all()
+    if size > 1:  # control: another order is another vector
+        assert not (samples == accepted[:size][::-1]).all()
 
 
-def test_samples_of_one_call_are_uncorrelated() -> None:
-    samples = discrete_gaussian(200_000, variance=10**8, bound=10**6) / 1e4
-    for lag in (1, 2, 16):
-        correlation = np.mean(samples[lag:] * samples[:-lag])
-        assert abs(correlation) < 5.1 / math.sqrt(len(samples) - lag)
+def above_the_output(size: int) -> int:
+    """Bytes that a call needs beside its samples, at the peak; numpy reports to tracemalloc."""
+    discrete_gaussian(1, variance=10**14, bound=12 * 10**7)
+    tracemalloc.start()
+    try:
+        samples = discrete_gaussian(size, variance=10**14, bound=12 * 10**7)
+        return tracemalloc.get_traced_memory()[1] - samples.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+def test_two_million_samples_need_ten_megabytes_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = above_the_output(100_000), above_the_output(2_000_000)
+    assert large < 10_000_000
+    assert large - small < 100_000  # and ten million need no more
+    monkeypatch.setattr(noise, "_TILE", 2**40)  # control: in one piece it is ten times as much as the output
+    assert above_the_output(2_000_000) > 50_000_000
 
 
 @pytest.mark.parametrize(
     ("size", "variance", "bound"),
-    [(-1, 1, 12), (1, 0, 12), (1, -1, 12), (1, 2**60 + 1, 2**40), (1, 100, 9), (1, 1, -12), (1, 1, 2**62)],
+    [
+        (-1, 1, 12),
+        (1, 0, 12),
+        (0, 0, 12),
+        (1, -1, 12),
+        (1, Fraction(-1, 1000), 12),
+        (1, 2**60 + 1, 2**40),
+        (1, Fraction(2**60 + 1, 2), 2**40),
+        (1, 100, 9),
+        (1, Fraction(1, 1000), 0),
+        (1, 1, -12),
+        (1, 1, 2**62),
+    ],
 )
-def test_arguments_out_of_range_are_refused(size: int, variance: int, bound: int) -> None:
+def test_arguments_out_of_range_are_refused(size: int, variance: int | Fraction, bound: int) -> None:
+    """Above all a variance of zero: no noise is never a choice of parameters."""
     with pytest.raises(ValueError):
         discrete_gaussian(size, variance=variance, bound=bound)
-
-
-def test_no_samples_are_no_samples() -> None:
-    assert discrete_gaussian(0, variance=1, bound=12).shape == (0,)
+    # Control: the nearest arguments in range are taken.
+    assert len(discrete_gaussian(max(size, 1), variance=max(Fraction(1, 10**9), min(variance, 81)), bound=9)) >= 1

@@ -79,10 +79,10 @@ _MASKS = (
     mutant(
         "noise-sampler-off-by-one",
         "uniform integers have no bias",
-        "tests/dp/test_noise_sampler.py::test_uniform_integers_redraw_words_past_the_last_full_multiple",
+        "tests/dp/test_noise_sampler.py::test_coins_redraw_words_past_the_last_full_block",
         "dp/noise.py",
-        "2**64 // limit * limit - 1)",
-        "2**64 // limit * limit)",
+        "last = np.uint64(block * limit - 1)",
+        "last = np.uint64(block * limit)",
     ),
     mutant(
         "one-scalar-masks-the-whole-vector",
