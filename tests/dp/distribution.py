@@ -63,3 +63,8 @@ def variance_fit(samples: NDArray[np.int64], sigma: float) -> float:
         spread = float((weights * (xs / sigma) ** 4).sum()) - mean**2
     mean_square = float(np.mean((samples / sigma) ** 2))
     return float(2 * stats.norm.sf(abs(mean_square - mean) / math.sqrt(spread / len(samples))))
+
+
+def mean_fit(samples: NDArray[np.int64], sigma: float) -> float:
+    """p-value, two-sided and normal, of the mean of ``samples`` against zero; the variance is at most sigma^2."""
+    return float(2 * stats.norm.sf(abs(float(np.mean(samples / sigma))) * math.sqrt(len(samples))))

@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 
 from dp.noise import discrete_gaussian
-from tests.dp.distribution import REJECT_BELOW, goodness_of_fit, low_bits_fit, variance_fit
+from fedsec.keystream import KeyStream
+from tests.dp.distribution import REJECT_BELOW, goodness_of_fit, low_bits_fit, mean_fit, variance_fit
 
 SAMPLES = 400_000
-VARIANCES = [
-    Fraction(1, 4), 1, 2, 100, 4095, 4096, 10**6 + 7, 10**10, 10**14 + 1, 2**60,
-]  # 4096 is the first with a fine part  # fmt: skip
+SIGMAS = [Fraction(s) for s in ("0.5", "0.7", "1", "2", "3.5", "31.9", "32", "64", "100", "1000", "100000", "10000000")]
+OTHERS = [Fraction(1, 10), 2, 4095, 10**6 + 7, 10**14 + 1, 2**60]  # 4096, sigma = 64, is the first with a fine part
+VARIANCES = [*(sigma**2 for sigma in SIGMAS), *OTHERS]
 
 
 def draw(variance: int | Fraction, size: int = SAMPLES) -> np.ndarray:
+    """From a stream of fixed key, so that a test gives the same answer every time."""
     bound = math.ceil(12 * math.sqrt(variance))
-    return discrete_gaussian(size, variance=variance, bound=bound)
+    return discrete_gaussian(size, variance=variance, bound=bound, stream=KeyStream(bytes(range(32))))
 
 
 @pytest.mark.parametrize("variance", VARIANCES, ids=str)
@@ -31,6 +33,7 @@ def test_samples_fit_the_exact_masses(variance: int | Fraction) -> None:
         assert low_bits_fit(samples, sigma, 16) > REJECT_BELOW
         assert low_bits_fit(samples, sigma, 3) > REJECT_BELOW
     assert variance_fit(samples, sigma) > REJECT_BELOW
+    assert mean_fit(samples, sigma) > REJECT_BELOW
 
 
 @pytest.mark.parametrize("variance", [Fraction(1, 4), 100, 10**6, 10**14], ids=str)
@@ -39,6 +42,16 @@ def test_control_three_percent_of_variance_are_noticed(variance: int | Fraction)
     samples = draw(Fraction(variance) * Fraction(97, 100), 4 * SAMPLES)
     assert goodness_of_fit(samples, sigma) < REJECT_BELOW
     assert variance_fit(samples, sigma) < REJECT_BELOW
+
+
+@pytest.mark.parametrize("sigma", SIGMAS, ids=str)
+def test_control_two_percent_of_sigma_and_a_lean_are_noticed(sigma: Fraction) -> None:
+    wrong = draw((sigma * Fraction(98, 100)) ** 2, 4 * SAMPLES)
+    assert goodness_of_fit(wrong, float(sigma)) < REJECT_BELOW
+    assert variance_fit(wrong, float(sigma)) < REJECT_BELOW
+    leaning = draw(sigma**2)
+    leaning[::10] = np.abs(leaning[::10])
+    assert mean_fit(leaning, float(sigma)) < REJECT_BELOW
 
 
 @pytest.mark.parametrize("variance", [100, 10**10], ids=str)
