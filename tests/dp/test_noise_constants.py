@@ -7,10 +7,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy import special
 
 from dp import noise
 from dp.mechanism import NOISE_STANDARD_DEVIATIONS
 from dp.noise import LARGEST_VARIANCE, LOG2_DISTANCE
+from tests.dp.distribution import bin_masses
 
 ROUNDING = 961 * 2.0**-129  # step 2: each weight off by half a unit at most, and as much put on y = 0
 BEYOND = 2 * math.exp(-112.5)  # what lies beyond 15 sigma
@@ -145,3 +147,20 @@ def test_the_moment_generating_function_and_the_tail_are_bounded(sigma: float) -
         float((wider * np.exp(t * xs - t * t * sigma**2 / 2)).sum()) > 1 + 1e-6
         for t in np.linspace(0.05, 5, 40) / sigma
     )
+
+
+@pytest.mark.parametrize("sigma", [1000, 20_000])
+def test_masses_of_bins_agree_with_sums_of_high_precision(sigma: int) -> None:
+    """The reference of the chi-square tests: summed in doubles, and above sigma = 20,000 by the midpoint rule."""
+    edges = np.unique(np.round(sigma * special.ndtri(np.arange(1, 12) / 12)).astype(np.int64))
+    xs = np.arange(-10 * sigma, 10 * sigma + 1)
+    weights = np.exp(-(xs**2) / (2 * sigma**2))
+    bins = np.searchsorted(edges, xs, side="right")
+    sums = [math.fsum(weights[bins == index]) for index in range(len(edges) + 1)]
+    exact = np.array(sums) / math.fsum(sums)
+    midpoint = np.diff(np.concatenate([[0.0], special.ndtr((edges - 0.5) / sigma), [1.0]]))
+    assert np.abs(bin_masses(sigma, edges) / exact - 1).max() < 1e-12
+    assert np.abs(midpoint / exact - 1).max() < 1 / sigma**2
+    # Control: without the half the rule is off by far more.
+    shifted = np.diff(np.concatenate([[0.0], special.ndtr(edges / sigma), [1.0]]))
+    assert np.abs(shifted / exact - 1).max() > 1 / sigma**2
