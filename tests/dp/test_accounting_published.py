@@ -14,7 +14,7 @@ MNIST = 60_000
 
 # https://github.com/tensorflow/privacy, tutorials/README.md at commit 047e1eef0e446daf41a9adbb712c546ebbd38c12: the
 # table under "Select Parameters" (its microbatches are the batch, 256) and the lines under "Expected Output", all at
-# delta = 1e-5. The last three rows are an earlier version's: tutorials/walkthrough and the table before 2019.
+# delta = 1e-5. The last three rows stood in earlier versions of the table.
 TENSORFLOW_PRIVACY = [
     (1.12, 60, 2.92), (0.6, 30, 9.74), (1.2, 10, 1.20),
     (1.12, 1, 1.00), (1.12, 2, 1.04),
