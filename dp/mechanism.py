@@ -23,8 +23,9 @@ CLIP_SLACK = 2.0**-20
 # sqrt(d) / (C s): how much of the sensitivity rounding to the grid may add.
 ROUNDING_SHARE = 2.0**-7
 
-# Counts are integers already; the finer grid makes room for noise smaller than one count.
-INTEGRAL_SCALE = 64.0
+# Counts are integers already; the finer grid makes room for noise smaller than one count, also for a share of it: of
+# two hundred banks at epsilon = 1000 a share's variance is still large, so that rounding it up costs nothing.
+INTEGRAL_SCALE = 4096.0
 
 NOISE_STANDARD_DEVIATIONS = 12
 LARGEST_SATURATION = 2**52  # stochastic rounding of float64 is exact up to here

@@ -12,8 +12,10 @@ from dp.accounting.bounds import ORDERS, rdp
 from dp.events import DpEvent
 from fedsec.errors import ConfigError
 
-# Every epsilon is rounded up by this factor: it covers the float64 arithmetic of curve and conversion.
+# Every epsilon is rounded up by this factor and then by this much: float64 in curve and conversion loses less. The
+# second is for what is small beside the numbers that it is the difference of, and for terms that vanish in float64.
 ROUND_UP = 1 + 1e-9
+ROUND_UP_BY = 1e-12
 
 # The search for an epsilon that also pays for eta goes on by at least this factor, so that it always ends.
 _STRIDE = 1 + 1e-6
@@ -42,7 +44,8 @@ def epsilon(event: DpEvent, delta: float, eta: float = 0.0) -> float:
 def converted(curve: NDArray[np.float64], delta: float, eta: float = 0.0, orders: Sequence[float] = ORDERS) -> float:
     """Least epsilon, over the grid, with ``delta_of(curve, epsilon) + (1 + e^epsilon) * eta <= delta``.
 
-    ``delta_of`` is Canonne, Kamath, Steinke (2020, arXiv 2004.00010), Proposition 12.
+    ``delta_of`` is Canonne, Kamath, Steinke, arXiv 2004.00010v4, Proposition 12; the term with eta: docs/noise.md,
+    section 2.
     """
     check_delta(delta)
     if not eta >= 0:
@@ -50,7 +53,7 @@ def converted(curve: NDArray[np.float64], delta: float, eta: float = 0.0, orders
     value = _least(curve, delta, orders) if curve.any() else 0.0
     # The right-hand side shrinks as epsilon grows: iterate upwards to the least solution.
     while True:
-        claimed = value * ROUND_UP
+        claimed = value * ROUND_UP + ROUND_UP_BY if curve.any() else 0.0
         left = delta - (1 + math.exp(min(claimed, 700.0))) * eta
         if left <= 0:
             return math.inf
@@ -61,8 +64,11 @@ def converted(curve: NDArray[np.float64], delta: float, eta: float = 0.0, orders
 
 
 def caps(epsilon: float, delta: float, orders: Sequence[float] = ORDERS) -> NDArray[np.float64]:
-    """Largest divergence at each order that gives (epsilon, delta); negative where the order is of no use."""
-    return epsilon - _price(delta, orders)
+    """Largest divergence at each order that gives (epsilon, delta); negative where the order is of no use.
+
+    Rounded down by as much as :func:`converted` rounds up.
+    """
+    return (epsilon - ROUND_UP_BY) / ROUND_UP - _price(delta, orders)
 
 
 def eta_allowance(epsilon: float, delta: float) -> float:
@@ -86,6 +92,9 @@ def _least(curve: NDArray[np.float64], delta: float, orders: Sequence[float]) ->
 
 
 def _price(delta: float, orders: Sequence[float]) -> NDArray[np.float64]:
-    """What Proposition 12 adds to the divergence at each order."""
+    """What an order adds to its divergence, solved for epsilon: log(1 - 1/alpha) - log(delta alpha) / (alpha - 1).
+
+    Canonne, Kamath, Steinke, arXiv 2004.00010v4, Proposition 12.
+    """
     alpha = np.asarray(orders, dtype=np.float64)
     return np.log1p(-1 / alpha) - (math.log(delta) + np.log(alpha)) / (alpha - 1)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp.accounting.bounds import ORDERS
-from dp.accounting.conversion import ROUND_UP, caps, check_delta, converted, eta_allowance, reduced
+from dp.accounting.conversion import caps, check_delta, converted, eta_allowance, reduced
 from fedsec.errors import ConfigError
 
 
@@ -40,7 +40,7 @@ class PrivacyFilter:
         check_delta(delta)
         self.epsilon = epsilon
         self.delta = delta
-        self._caps = caps(epsilon / ROUND_UP, reduced(delta))
+        self._caps = caps(epsilon, reduced(delta))
 
     @property
     def eta(self) -> float:

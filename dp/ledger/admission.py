@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp.accounting import ORDERS, PrivacyFilter, converted, rdp
-from dp.accounting.conversion import caps
 from dp.events import DpEvent, NonPrivate
 from dp.ledger.accounts import Account, Charge
 from dp.ledger.entries import Refused
@@ -146,12 +145,10 @@ def _admits(budget: Budget, load: Total, *, first: list[Charge]) -> bool:
     if load.unbounded:
         return False
     curve = _NOTHING.plus((charge, charge.count, True) for charge in first).rdp
-    exhausting = curve * float(np.max(caps(budget.epsilon, budget.delta) / curve))
-    pinned = PrivacyFilter(budget.epsilon, budget.delta).pinned(exhausting)
-    return pinned.admits(load.rdp, load.eta)
+    return PrivacyFilter(budget.epsilon, budget.delta).pinned(curve).admits(load.rdp, load.eta)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=512)
 def _rdp(event: DpEvent) -> NDArray[np.float64]:
     vector = rdp(event)
     if not (vector > 0).all():

@@ -112,10 +112,10 @@ def test_the_grid_is_a_power_of_two_on_which_rounding_adds_at_most_one_part_in_1
 
 def test_counts_are_never_rounded_and_their_sensitivity_is_exact() -> None:
     mechanism = example(integral=True, dimension=128, max_slots=5000)
-    assert mechanism.sensitivity == mechanism.grid_scale == 64
+    assert mechanism.sensitivity == mechanism.grid_scale == 4096
     counts = np.random.default_rng(1).integers(0, 5000, 128).astype(np.float64)
-    assert (rounded(counts, mechanism) == counts * 64).all()
-    assert mechanism.saturation == 5000 * 64
+    assert (rounded(counts, mechanism) == counts * 4096).all()
+    assert mechanism.saturation == 5000 * 4096
 
 
 def test_the_shares_of_h_banks_carry_at_least_the_noise_that_was_asked_for() -> None:

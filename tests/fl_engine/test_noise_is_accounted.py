@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mpmath import mp, mpf
 from scipy import stats
 
 from tests.fl_engine.run_helpers import Finished, finished
@@ -76,31 +77,41 @@ def test_h_shares_carry_z_times_the_sensitivity(statement: dict[str, Any], name:
 
 
 def recomputed(statement: dict[str, Any], *, shares_counted: int | None = None, **charged: int) -> float:
-    """Epsilon of the worse account, from the statement's own numbers, by formulas written here.
+    """Epsilon of the worse account, from the statement's own numbers, by formulas written here, in 40 digits.
 
     Kairouz, Liu, Steinke 2021, Theorem 1: order alpha of one sum costs alpha Delta^2 / (2 h sigma^2) + tau d. Then
-    Canonne, Kamath, Steinke 2020, Proposition 12, over the orders 1 + 2^(k/12), k = -60 to 192, and 2 to 64.
+    Canonne, Kamath, Steinke 2020, Proposition 12, minimised over all real orders by golden section.
     """
     h = shares_counted or statement["cohort"]["honest_inputs"]
     by_name = {each["name"]: each for each in statement["parameters"]}
-    delta = statement["delta"] - statement["eta"] * (1 + math.exp(statement["epsilon"]))
-    orders = [1 + 2 ** (k / 12) for k in range(-60, 193)] + list(range(2, 65))
-    worst = 0.0
-    for part in {release["account"] for release in statement["releases"]}:
-        slope = offset = 0.0
-        for release in statement["releases"]:
-            if release["account"] != part:
-                continue
-            p = by_name[release["name"]]
-            count = charged.get(release["name"], release["charged"])
-            slope += count * p["sensitivity"] ** 2 / (2 * h * p["share_variance"])
-            tau = 10 * sum(math.exp(-2 * math.pi**2 * p["share_variance"] * k / (k + 1)) for k in range(1, h))
-            offset += count * tau * p["dimension"]
-        worst = max(
-            worst,
-            min(offset + slope * a + math.log1p(-1 / a) - (math.log(delta) + math.log(a)) / (a - 1) for a in orders),
-        )
-    return worst
+    with mp.workdps(40):
+        delta = mpf(statement["delta"]) - mpf(statement["eta"]) * (1 + mp.exp(mpf(statement["epsilon"])))
+        worst = mpf(0)
+        for part in {release["account"] for release in statement["releases"]}:
+            slope = offset = mpf(0)
+            for release in statement["releases"]:
+                if release["account"] != part:
+                    continue
+                p = by_name[release["name"]]
+                count, variance = charged.get(release["name"], release["charged"]), mpf(p["share_variance"])
+                slope += count * mpf(p["sensitivity"]) ** 2 / (2 * h * variance)
+                tau = 10 * sum((mp.exp(-2 * mp.pi**2 * variance * k / (k + 1)) for k in range(1, h)), mpf(0))
+                offset += count * tau * p["dimension"]
+            worst = max(worst, least_epsilon(offset, slope, delta))
+        return float(worst)
+
+
+def least_epsilon(offset: mpf, slope: mpf, delta: mpf) -> mpf:
+    def price(x: mpf) -> mpf:
+        excess = mp.exp(x)
+        alpha = 1 + excess
+        return offset + slope * alpha + mp.log(1 - 1 / alpha) - mp.log(delta * alpha) / excess
+
+    low, high, golden = mpf(-5), mpf(14), (mp.sqrt(5) - 1) / 2
+    for _ in range(80):
+        third = golden * (high - low)
+        low, high = (low, low + third) if price(high - third) < price(low + third) else (high - third, high)
+    return price(low)
 
 
 def test_a_third_party_gets_the_stated_epsilon_from_privacy_json_alone(statement: dict[str, Any]) -> None:
