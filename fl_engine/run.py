@@ -347,7 +347,7 @@ class Run:
 
     def _summary(self) -> RunSummary:
         progress, plan, watch = self.progress, self.plan, self.watch
-        entry, digest = self._ledger.head
+        head = self._ledger.head
         training = [record for record in progress.records if record.release == "training"]
         opened = [record for record in progress.records if record.status == "opened"]
         sums = sum(plan.sum(record.release).dimension for record in progress.records)
@@ -391,7 +391,7 @@ class Run:
                 )
                 for balance in self.balances()
             ),
-            ledger_head=LedgerHead(public_key=self._ledger.public_key.hex(), entry=entry, hash=digest.hex()),
+            ledger_head=LedgerHead(public_key=head.ledger, entry=head.entry, hash=head.hash),
             roster=self.roster.digest.hex(),
         )
 

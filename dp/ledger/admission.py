@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +58,12 @@ _NOTHING = Total(rdp=np.zeros(len(ORDERS)), eta=0.0, unbounded=False)
 
 
 def total(state: State, account: Account) -> Total:
-    """What ``account`` has to bear now; open reservations count in full."""
-    return _NOTHING.plus(
+    """What ``account`` has to bear now; open reservations count in full.
+
+    Where entries are lost nobody knows what they charged, so nothing bounds any account.
+    """
+    start = replace(_NOTHING, unbounded=bool(state.lost))
+    return start.plus(
         (charge, run.charged(charge.release), run.reservation.private) for run, charge in state.charges_on(account)
     )
 
@@ -109,8 +113,8 @@ def budget_error(refused: Refused) -> BudgetError:
     )
     allowance = PrivacyFilter(budget, refused.delta).eta
     if before is None:
-        why = f"a release without a guarantee has used up its {budget:.2f} {at}"
-        remedy = "no budget covers that; `fedsec ledger show` names the run"
+        why = f"its {budget:.2f} {at} cannot cover what has no bound: a release without a guarantee, or lost entries"
+        remedy = "no budget covers that; `fedsec ledger show` names the run or the loss"
     elif not refused.private:
         why = f"the run adds no noise and so has no finite ε, and the budget is {budget:.2f} {at}"
         remedy = "for debugging, use a data set id without a budget"

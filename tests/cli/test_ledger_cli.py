@@ -48,7 +48,7 @@ def test_show_tells_accounts_runs_and_why_one_was_refused(filled: Path, capsys: 
 
 def test_show_as_json_has_stable_keys(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = run_json(capsys, "ledger", "show", "fraud")
-    assert set(result) == {"ledger", "public_key", "accounts", "runs"}
+    assert set(result) == {"ledger", "public_key", "accounts", "runs", "losses"}
     assert [line["account"] for line in result["accounts"]] == ["fraud/train", "fraud/holdout"]
     assert set(result["accounts"][0]) == {
         "account",
@@ -134,7 +134,7 @@ def test_verify_holds_and_prints_the_head(filled: Path, capsys: pytest.CaptureFi
     assert invoke(["ledger", "verify"]) == 0
     text = capsys.readouterr().out
     assert f"head: entry {head.seq}, {head.hash.hex()}" in text
-    assert "Every step that can be checked holds; 2 are assumed." in text
+    assert "Every step that can be checked holds; 1 is assumed." in text
     assert "\x1b" not in text
 
 
@@ -189,8 +189,8 @@ def test_errors_are_told_in_two_lines_or_as_json(path: Path, capsys: pytest.Capt
     assert not path.exists()
 
 
-@pytest.mark.parametrize("command", ["show", "budget", "verify"])
+@pytest.mark.parametrize("command", ["show", "budget", "verify", "export", "accept-loss"])
 def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["ledger", command, "--help"]) == 0
     text = capsys.readouterr().out
-    assert f"fedsec ledger {command}" in text.split("Example:")[1]
+    assert f"fedsec ledger {command}" in text.split("Example")[1]

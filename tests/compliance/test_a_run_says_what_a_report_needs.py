@@ -65,7 +65,7 @@ def test_the_settings_that_are_kept_have_as_many_banks_as_the_file(done) -> None
 
 def test_the_ledgers_head_after_settlement_and_the_roster_are_kept(done) -> None:
     run, summary, head, key = done
-    assert (summary.ledger_head.entry, summary.ledger_head.hash) == head
+    assert (summary.ledger_head.entry, summary.ledger_head.hash) == (head.entry, head.hash)
     assert summary.ledger_head.public_key == key.hex()
     assert summary.roster == run.roster.digest.hex()
     kept = msgspec.json.decode((run.directory.path / "summary.json").read_bytes(), type=RunSummary)
