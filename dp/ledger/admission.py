@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,6 +67,25 @@ def total(state: State, account: Account) -> Total:
     return start.plus(
         (charge, run.charged(charge.release), run.reservation.private) for run, charge in state.charges_on(account)
     )
+
+
+def course(state: State, account: Account, *, run: str, attempts: Sequence[str], delta: float) -> list[float]:
+    """What ``account`` had spent without ``run``, and then after each of its ``attempts``, given by their releases."""
+    charges = state.charges_on(account)
+    start = replace(_NOTHING, unbounded=bool(state.lost))
+    others = start.plus(
+        (charge, each.charged(charge.release), each.reservation.private)
+        for each, charge in charges
+        if each.reservation.run != run
+    )
+    own = [(each, charge) for each, charge in charges if each.reservation.run == run]
+    counts: Counter[str] = Counter()
+    result = [spent(others, delta)]
+    for release in attempts:
+        counts[release] += 1
+        load = others.plus((charge, counts[charge.release], each.reservation.private) for each, charge in own)
+        result.append(spent(load, delta))
+    return result
 
 
 def spent(load: Total, delta: float) -> float:

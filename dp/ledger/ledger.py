@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from dp.ledger.accounts import LOCAL_HOLDER, Account, Balance, Charge
-from dp.ledger.admission import budget_error, finite_or_none, refusal, spent, total
+from dp.ledger.admission import budget_error, course, finite_or_none, refusal, spent, total
 from dp.ledger.closing import SignedClosing
 from dp.ledger.entries import BudgetSet, Burnt, Lost, Reserved, Settled, SplitFixed
 from dp.ledger.export import Export
@@ -249,6 +249,17 @@ class Ledger:
         with self._log.reading():
             chosen = self._log.state.accounts() if accounts is None else accounts
             return tuple(self._balance(account, delta) for account in chosen)
+
+    def course(self, run: str, account: Account, attempts: Sequence[str]) -> tuple[float | None, ...]:
+        """What ``account`` had spent without ``run``, and after each of its ``attempts``, given by their releases.
+
+        At the budget's delta or ``DEFAULT_DELTA``; ``None`` where nothing bounds it.
+        """
+        with self._log.reading():
+            budget = self._log.state.budget(account)
+            delta = DEFAULT_DELTA if budget is None else budget.delta
+            found = course(self._log.state, account, run=run, attempts=attempts, delta=delta)
+            return tuple(finite_or_none(value) for value in found)
 
     def history(self, dataset: str | None = None) -> tuple[RunHistory, ...]:
         """Every run and refusal, or those on ``dataset``, by time stamp."""

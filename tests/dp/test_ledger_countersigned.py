@@ -264,7 +264,7 @@ def test_nothing_lost_is_no_loss_to_record(path: Path) -> None:
 
 
 def test_a_cut_behind_the_last_kept_head_takes_burns_alone_and_gives_nothing_back(path: Path) -> None:
-    """The window that remains: burns are not kept one by one, but a run pays for all it reserved until it is settled."""
+    """The window that remains: burns are not kept one by one, but an open run pays for all it reserved."""
     ledger = Ledger.open(path)
     ledger.set_budget("cards", 9.0, 1e-5)
     account = charge().account
