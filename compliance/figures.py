@@ -199,19 +199,21 @@ def _burn_down(facts: Facts) -> Picture | None:
         return None
     top = max(balance.budget_epsilon for balance in facts.balances if balance.budget_epsilon is not None)
     lowest = min(min(left) for _, left in shown)
+    longest = max(len(left) - 1 for _, left in shown)
     styles = ((FIRST, "-"), (SECOND, (0, (4, 2))), (INK, ":"))
 
     def draw(axes: Axes) -> None:
         for (name, left), (colour, style) in zip(shown, styles, strict=False):
             axes.step(range(len(left)), left, where="post", color=colour, linestyle=style, linewidth=2, label=name)
             axes.plot([len(left) - 1], [left[-1]], "o", color=colour, markersize=5)
-            axes.annotate(f"{left[-1]:.2f}", (len(left) - 1, left[-1]), xytext=(0, 6), textcoords="offset points",
-                          color=INK, fontsize=9.5, ha="right")  # fmt: skip
+            axes.annotate(f"{left[-1]:.2f}", (len(left) - 1, left[-1]), xytext=(6, 0), textcoords="offset points",
+                          color=INK, fontsize=9.5, va="center")  # fmt: skip
         _limit(axes, top, "budget")
         axes.axhline(0, color=ALARM, linewidth=1.5)
         axes.annotate("used up", (0.01, 0), xycoords=("axes fraction", "data"), xytext=(0, 4),
                       textcoords="offset points", color=INK, fontsize=9.5)  # fmt: skip
         axes.set(xlabel="attempts of this run", ylabel="ε left", ylim=(min(0, lowest) - 0.06 * top, top * 1.18))
+        axes.set_xlim(-0.02 * longest, 1.13 * longest)
         axes.legend(
             loc="upper right", frameon=False, labelcolor=INK, fontsize=9.5, ncols=len(shown), columnspacing=1,
             handlelength=1.8, borderaxespad=0.1
