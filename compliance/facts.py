@@ -177,6 +177,9 @@ class Balance(_Frozen):
     )
     budget_epsilon: float | None = fact("may be spent over all runs; None: no budget was set", D.PARAMETER, ge=0.0)
     delta: float = fact("of both", D.PARAMETER, ge=0.0, lt=1.0)
+    course: tuple[float, ...] = fact(
+        "spent over all runs without this one, then after each of its attempts; empty where nothing bounds it", D.LOCAL
+    )
 
 
 class Opening(_Frozen):

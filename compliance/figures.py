@@ -46,7 +46,15 @@ class Picture:
 
 def pictures(facts: Facts) -> list[Picture]:
     """The pictures that ``facts`` have data for, in reading order."""
-    drawn = [_quality(facts), _accuracy(facts), _loss(facts), _final(facts), _budget(facts), _cohorts(facts)]
+    drawn = [
+        _quality(facts),
+        _accuracy(facts),
+        _loss(facts),
+        _final(facts),
+        _budget(facts),
+        _burn_down(facts),
+        _cohorts(facts),
+    ]
     return [picture for picture in drawn if picture is not None]
 
 
@@ -177,6 +185,48 @@ def _budget(facts: Facts) -> Picture | None:
         f" {facts.planned_epsilon:.3g} was reserved.",
         caption=f"ε at δ = {figure(facts.delta)} for one {facts.unit.value}, against"
         f" {facts.against}. The dashed line was reserved before the run and cannot be passed.",
+    )
+
+
+def _burn_down(facts: Facts) -> Picture | None:
+    """What the accounts with a budget have left, over all runs; without any budget there is nothing to burn down."""
+    shown = [
+        (f"{balance.part.value} records", [balance.budget_epsilon - spent for spent in balance.course])
+        for balance in facts.balances
+        if balance.budget_epsilon is not None and len(balance.course) > 1
+    ]
+    if not shown:
+        return None
+    top = max(balance.budget_epsilon for balance in facts.balances if balance.budget_epsilon is not None)
+    lowest = min(min(left) for _, left in shown)
+    longest = max(len(left) - 1 for _, left in shown)
+    styles = ((FIRST, "-"), (SECOND, (0, (4, 2))), (INK, ":"))
+
+    def draw(axes: Axes) -> None:
+        for (name, left), (colour, style) in zip(shown, styles, strict=False):
+            axes.step(range(len(left)), left, where="post", color=colour, linestyle=style, linewidth=2, label=name)
+            axes.plot([len(left) - 1], [left[-1]], "o", color=colour, markersize=5)
+            axes.annotate(f"{left[-1]:.2f}", (len(left) - 1, left[-1]), xytext=(6, 0), textcoords="offset points",
+                          color=INK, fontsize=9.5, va="center")  # fmt: skip
+        _limit(axes, top, "budget")
+        axes.axhline(0, color=ALARM, linewidth=1.5)
+        axes.annotate("used up", (0.01, 0), xycoords=("axes fraction", "data"), xytext=(0, 4),
+                      textcoords="offset points", color=INK, fontsize=9.5)  # fmt: skip
+        axes.set(xlabel="attempts of this run", ylabel="ε left", ylim=(min(0, lowest) - 0.06 * top, top * 1.18))
+        axes.set_xlim(-0.02 * longest, 1.13 * longest)
+        axes.legend(
+            loc="upper right", frameon=False, labelcolor=INK, fontsize=9.5, ncols=len(shown), columnspacing=1,
+            handlelength=1.8, borderaxespad=0.1
+        )  # fmt: skip
+
+    said = "; ".join(f"{name} had {left[0]:.3g} left before the run and {left[-1]:.3g} after" for name, left in shown)
+    delta = next(balance.delta for balance in facts.balances if balance.budget_epsilon is not None)
+    return Picture(
+        title="Budget left, over all runs",
+        svg=inline_svg(draw, "burn-down"),
+        alternative=f"Of a budget of ε = {top:.3g} at δ = {figure(delta)}, over all runs: {said}.",
+        caption=f"The budget less what all runs on the account spent, composed, at δ = {figure(delta)}. A line starts"
+        " where other runs left it. ε does not add up: equal attempts take unequal steps.",
     )
 
 

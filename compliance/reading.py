@@ -38,7 +38,7 @@ from compliance.facts import (
 from compliance.recompute import check_epsilons
 from dp.statement import PrivacyStatement
 from fedsec.errors import ConfigError
-from fl_engine.records import Metrics, RoundRecord, RunSummary
+from fl_engine.records import AccountBalance, Metrics, RoundRecord, RunSummary
 
 SIMULATED_KEYS = "SIMULATED KEYS"
 Record = TypeVar("Record", PrivacyStatement, RunSummary, RoundRecord)
@@ -151,7 +151,11 @@ def _facts(summary: RunSummary, statement: PrivacyStatement, attempts: tuple[Rou
         ),
         balances=tuple(
             Balance(
-                part=part_of(b.account), spent_epsilon=b.spent_epsilon, budget_epsilon=b.budget_epsilon, delta=b.delta
+                part=part_of(b.account),
+                spent_epsilon=b.spent_epsilon,
+                budget_epsilon=b.budget_epsilon,
+                delta=b.delta,
+                course=_course(b),
             )
             for b in summary.ledger
         ),
@@ -191,6 +195,11 @@ def _facts(summary: RunSummary, statement: PrivacyStatement, attempts: tuple[Rou
             report=summary.seconds.report,
         ),
     )
+
+
+def _course(balance: AccountBalance) -> tuple[float, ...]:
+    known = tuple(value for value in balance.course if value is not None)
+    return known if len(known) == len(balance.course) and balance.spent_epsilon is not None else ()
 
 
 def _banded(banks: int) -> int | None:

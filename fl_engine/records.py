@@ -7,6 +7,7 @@
 | ``privacy.json`` | :class:`dp.statement.PrivacyStatement` |
 | ``summary.json`` | :class:`RunSummary` |
 | ``model.safetensors`` | the released model and its input schema |
+| ``ledger-heads.json`` | the ledger's head, countersigned by the run's keys (:mod:`dp.ledger.heads`) |
 
 Nothing here names a bank, and no figure belongs to a single one.
 """
@@ -77,12 +78,15 @@ class AccountBalance(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         account: its split part; spent_epsilon: over all runs, None where something was released without noise, so
             that no epsilon bounds it; budget_epsilon: None where no budget was set (unlimited); delta: of both.
+        course: what all runs together had spent without this run, and then after each of its attempts, aborted ones
+            included; other runs count as they stand after this one. None as above.
     """
 
     account: str
     spent_epsilon: float | None
     budget_epsilon: float | None
     delta: float
+    course: tuple[float | None, ...] = ()
 
 
 class LedgerHead(msgspec.Struct, frozen=True, kw_only=True):

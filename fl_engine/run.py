@@ -14,10 +14,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from dp.ledger import Balance, Ledger
+from dp.ledger import Balance, Ledger, countersign, encode_heads, read_heads
+from dp.ledger.heads import HEADS_NAME
+from dp.ledger.log import now
 from dp.statement import PrivacyStatement
 from fedsec.errors import ConfigError
 from fl_engine import charging
@@ -89,6 +92,7 @@ class Run:
         self._burnt = charging.burnt(ledger, directory.name)
         identities = [Identity.generate() for _ in dataset.banks]
         server = Identity.from_private_bytes(private.coordinator_key)
+        self._witnesses = [Ed25519PrivateKey.from_private_bytes(each.private_bytes()) for each in (server, *identities)]
         self.roster = Roster(
             server=server.public_key,
             members=tuple((index, identity.public_key) for index, identity in enumerate(identities)),
@@ -232,11 +236,13 @@ class Run:
             CohortError: the reserved attempts are used up, or a bank declined.
         """
         self._federation.agree()
+        self._countersign()
         yield from self._federation.attempts()
 
     def complete(self) -> RunSummary:
         """Settle with the ledger and write every record; the directory stays ``.partial`` until it is published."""
         self.settle()
+        self._countersign()
         progress, plan = self.progress, self.plan
         write = self.directory.write
         weights = unflatten(plan.model, progress.adam.weights.astype(np.float32))
@@ -274,6 +280,17 @@ class Run:
 
     def _write_summary(self, summary: RunSummary) -> None:
         self.directory.write("summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2))
+
+    def _countersign(self) -> None:
+        """Have every bank and the coordinator sign the ledger's head, after the reservation and after settlement.
+
+        All these keys lie in this one process (SIMULATED KEYS) and are forgotten with it, so the file shows a later
+        change of the ledger to whoever holds the run's directory, and no agreement of independent parties.
+        """
+        file = self.directory.path / HEADS_NAME
+        known = read_heads(file) if file.exists() else ()
+        signed = countersign(self._ledger.head, self._witnesses, at=now())
+        self.directory.write(HEADS_NAME, encode_heads([*known, signed]))
 
     def _burn(self, release: str, ordinal: int) -> None:
         with self.watch.measure("ledger"):
@@ -347,7 +364,7 @@ class Run:
 
     def _summary(self) -> RunSummary:
         progress, plan, watch = self.progress, self.plan, self.watch
-        entry, digest = self._ledger.head
+        head = self._ledger.head
         training = [record for record in progress.records if record.release == "training"]
         opened = [record for record in progress.records if record.status == "opened"]
         sums = sum(plan.sum(record.release).dimension for record in progress.records)
@@ -388,10 +405,13 @@ class Run:
                     spent_epsilon=balance.spent_epsilon,
                     budget_epsilon=balance.budget_epsilon,
                     delta=balance.delta,
+                    course=self._ledger.course(
+                        self.directory.name, balance.account, [record.release for record in progress.records]
+                    ),
                 )
                 for balance in self.balances()
             ),
-            ledger_head=LedgerHead(public_key=self._ledger.public_key.hex(), entry=entry, hash=digest.hex()),
+            ledger_head=LedgerHead(public_key=head.ledger, entry=head.entry, hash=head.hash),
             roster=self.roster.digest.hex(),
         )
 

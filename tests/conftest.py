@@ -8,6 +8,7 @@ tests said. A run of a part checks nothing. Under pytest-xdist the process that 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,17 @@ def is_whole(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     if is_whole(config):
         config.pluginmanager.register(NamedTestsRan(config), "named-tests-ran")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No fixture of a module may see, or leave, what the user keeps in the operator's private folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDSEC_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def home_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may see, or leave, what another kept there."""
+    monkeypatch.setenv("FEDSEC_HOME", str(tmp_path_factory.mktemp("home")))

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,10 +58,33 @@ _NOTHING = Total(rdp=np.zeros(len(ORDERS)), eta=0.0, unbounded=False)
 
 
 def total(state: State, account: Account) -> Total:
-    """What ``account`` has to bear now; open reservations count in full."""
-    return _NOTHING.plus(
+    """What ``account`` has to bear now; open reservations count in full.
+
+    Where entries are lost nobody knows what they charged, so nothing bounds any account.
+    """
+    start = replace(_NOTHING, unbounded=bool(state.lost))
+    return start.plus(
         (charge, run.charged(charge.release), run.reservation.private) for run, charge in state.charges_on(account)
     )
+
+
+def course(state: State, account: Account, *, run: str, attempts: Sequence[str], delta: float) -> list[float]:
+    """What ``account`` had spent without ``run``, and then after each of its ``attempts``, given by their releases."""
+    charges = state.charges_on(account)
+    start = replace(_NOTHING, unbounded=bool(state.lost))
+    others = start.plus(
+        (charge, each.charged(charge.release), each.reservation.private)
+        for each, charge in charges
+        if each.reservation.run != run
+    )
+    own = [(each, charge) for each, charge in charges if each.reservation.run == run]
+    counts: Counter[str] = Counter()
+    result = [spent(others, delta)]
+    for release in attempts:
+        counts[release] += 1
+        load = others.plus((charge, counts[charge.release], each.reservation.private) for each, charge in own)
+        result.append(spent(load, delta))
+    return result
 
 
 def spent(load: Total, delta: float) -> float:
@@ -108,8 +132,8 @@ def budget_error(refused: Refused) -> BudgetError:
     )
     allowance = PrivacyFilter(budget, refused.delta).eta
     if before is None:
-        why = f"a release without a guarantee has used up its {budget:.2f} {at}"
-        remedy = "no budget covers that; `fedsec ledger show` names the run"
+        why = f"its {budget:.2f} {at} cannot cover what has no bound: a release without a guarantee, or lost entries"
+        remedy = "no budget covers that; `fedsec ledger show` names the run or the loss"
     elif not refused.private:
         why = f"the run adds no noise and so has no finite ε, and the budget is {budget:.2f} {at}"
         remedy = "for debugging, use a data set id without a budget"

@@ -109,7 +109,21 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True, tag="settled", forbid_u
     at: str
 
 
-Payload: TypeAlias = Opened | BudgetSet | SplitFixed | Reserved | Refused | Burnt | Settled
+class Lost(msgspec.Struct, frozen=True, kw_only=True, tag="lost", forbid_unknown_fields=True):
+    """Countersigned entries are lost for good, and what they charged is not known: every account is unbounded since.
+
+    Attributes:
+        ledger: 32-byte public key of the ledger that lost them: this one, or one that stood in its place.
+        entry: number of the last of them that is known; hash: its 32 bytes.
+    """
+
+    ledger: bytes
+    entry: int
+    hash: bytes
+    at: str
+
+
+Payload: TypeAlias = Opened | BudgetSet | SplitFixed | Reserved | Refused | Burnt | Settled | Lost
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER: msgspec.json.Decoder[Payload] = msgspec.json.Decoder(Payload)

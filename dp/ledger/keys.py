@@ -48,15 +48,24 @@ def create_key_file(path: Path) -> Ed25519PrivateKey:
     Raises:
         LedgerError: the file exists, so a ledger that it signed is missing.
     """
-    key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     try:
-        write_durably(path, pem, exclusive=True)
+        return new_key_file(path)
     except FileExistsError as error:
         raise LedgerError(
             f"there is a signing key {path} but no ledger that it signed: was the ledger deleted or moved?",
             remedy="restore the ledger from a backup; to start with nothing spent, move the key file away",
         ) from error
+
+
+def new_key_file(path: Path) -> Ed25519PrivateKey:
+    """Write a fresh signing key to ``path`` (PKCS8 PEM, mode 0600), durably.
+
+    Raises:
+        FileExistsError: there is such a file.
+    """
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    write_durably(path, pem, exclusive=True)
     return key
 
 

@@ -12,13 +12,17 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from dp.ledger.accounts import LOCAL_HOLDER, Account, Balance, Charge
-from dp.ledger.admission import budget_error, finite_or_none, refusal, spent, total
+from dp.ledger.admission import budget_error, course, finite_or_none, refusal, spent, total
 from dp.ledger.closing import SignedClosing
-from dp.ledger.entries import BudgetSet, Burnt, Reserved, Settled, SplitFixed
+from dp.ledger.entries import BudgetSet, Burnt, Lost, Reserved, Settled, SplitFixed
+from dp.ledger.export import Export
+from dp.ledger.heads import Head
 from dp.ledger.history import RunHistory, history
+from dp.ledger.kept import KeptHeads
 from dp.ledger.location import Location, resolve
 from dp.ledger.log import Log, now
 from dp.ledger.splits import commitment, create_split_key, load_split_key
+from dp.ledger.table import table
 from dp.ledger.verification import Verification, verify_ledger
 
 DEFAULT_DELTA = 1e-5
@@ -44,10 +48,24 @@ class Ledger:
 
         Raises:
             ConfigError: the place cannot be used, or another process has locked it.
-            LedgerError: the chain or the head's signature is broken, or a key is there without its ledger.
+            LedgerError: the chain or the head's signature is broken, a key is there without its ledger, or the ledger
+                lacks an entry that this machine saw.
         """
         place = resolve(location)
         return cls(place, Log(place, create=create))
+
+    @classmethod
+    def accept_loss(cls, location: str | os.PathLike[str] | None = None) -> Ledger:
+        """Open a ledger that lost entries which this machine saw, and record that they are given up.
+
+        What they charged is not known, so every account is unbounded from then on: no budget admits another run.
+
+        Raises:
+            ConfigError: nothing is lost.
+            LedgerError: as :meth:`open`, but for the loss.
+        """
+        place = resolve(location)
+        return cls(place, Log(place, create=bool(KeptHeads(place).here()), give_up=True))
 
     @property
     def public_key(self) -> bytes:
@@ -55,14 +73,24 @@ class Ledger:
         return self._log.public_key
 
     @property
-    def head(self) -> tuple[int, bytes]:
-        """Number and 32-byte hash of the last entry: whoever notes it can tell later if entries were cut off.
+    def head(self) -> Head:
+        """The last entry: whoever keeps it can tell later if entries were cut off or rewritten.
 
         Raises:
             LedgerError: the entries do not continue those read before.
         """
         with self._log.reading():
             return self._log.head
+
+    def export(self) -> Export:
+        """Everything that an auditor needs, and no secret: see :mod:`dp.ledger.export`."""
+        with self._log.reading():
+            return Export.of(self._log.entries(), self._log.public_key, [KeptHeads.sign(self._log.head, at=now())])
+
+    def table(self, dataset: str | None = None) -> bytes:
+        """Every entry, or what concerns ``dataset``, as CSV for people: see :mod:`dp.ledger.table`."""
+        with self._log.reading():
+            return table(self._log.entries(), dataset=dataset, default_delta=DEFAULT_DELTA)
 
     def __enter__(self) -> Ledger:
         return self
@@ -222,10 +250,27 @@ class Ledger:
             chosen = self._log.state.accounts() if accounts is None else accounts
             return tuple(self._balance(account, delta) for account in chosen)
 
+    def course(self, run: str, account: Account, attempts: Sequence[str]) -> tuple[float | None, ...]:
+        """What ``account`` had spent without ``run``, and after each of its ``attempts``, given by their releases.
+
+        At the budget's delta or ``DEFAULT_DELTA``; ``None`` where nothing bounds it.
+        """
+        with self._log.reading():
+            budget = self._log.state.budget(account)
+            delta = DEFAULT_DELTA if budget is None else budget.delta
+            found = course(self._log.state, account, run=run, attempts=attempts, delta=delta)
+            return tuple(finite_or_none(value) for value in found)
+
     def history(self, dataset: str | None = None) -> tuple[RunHistory, ...]:
         """Every run and refusal, or those on ``dataset``, by time stamp."""
         with self._log.reading():
             return history(self._log.state, dataset=dataset)
+
+    @property
+    def losses(self) -> tuple[Lost, ...]:
+        """The entries that record a loss: from the first on, every account is unbounded."""
+        with self._log.reading():
+            return tuple(self._log.state.lost)
 
     def verify(self, public_key: bytes | None = None) -> Verification:
         """Check the whole ledger anew from its file: see :func:`dp.ledger.verification.verify_ledger`."""

@@ -1,27 +1,31 @@
 """The signed log: reads are checked against earlier reads, writes are chained, signed and committed.
 
 The hash chain and the signature of the last entry, which covers all before it, are checked on every read; the
-verifier checks every signature.
+verifier checks every signature. Opening also compares the entries with the heads that this machine keeps.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
-from dp.ledger.entries import GENESIS, Entry, Opened, Payload, decode, is_chained, is_signed, make_entry
+from dp.ledger.agreement import Agreement, Disagreement, compare
+from dp.ledger.entries import GENESIS, Burnt, Entry, Lost, Opened, Payload, decode, is_chained, is_signed, make_entry
+from dp.ledger.heads import Head, head_of
+from dp.ledger.kept import Kept, KeptHeads
 from dp.ledger.keys import create_key_file, load_key_file, public_bytes
 from dp.ledger.location import Location
 from dp.ledger.state import State
 from dp.ledger.store import Store, append, entries_from, has_good_types
-from fedsec.errors import FedsecError, LedgerError, LocalProtocolError
+from fedsec.errors import ConfigError, FedsecError, LedgerError, LocalProtocolError
 
 _RESTORE = "`fedsec ledger verify` says what holds; restore the ledger from a backup"
 
@@ -34,7 +38,7 @@ class Log:
         public_key: 32 bytes, from entry 0.
     """
 
-    def __init__(self, location: Location, *, create: bool) -> None:
+    def __init__(self, location: Location, *, create: bool, give_up: bool = False) -> None:
         self.state = State()
         self.public_key = b""
         self._location = location
@@ -42,23 +46,33 @@ class Log:
         self._key: Ed25519PrivateKey | None = None
         self._lock = threading.RLock()
         self._process = os.getpid()
+        self._hashes: list[bytes] = []
+        self._last_at = ""
+        self._heads = KeptHeads(location)
+        kept = self._heads.read()  # before any entry is read: see dp.ledger.kept
         self._store = Store.open(location, create=create)
         try:
-            self._start(create=create)
+            self._start(create=create, kept=kept, give_up=give_up)
         except BaseException:
             self._store.close()
             raise
 
     @property
-    def head(self) -> tuple[int, bytes]:
-        """Number and hash of the last entry seen so far; look at it inside :meth:`reading` or :meth:`writing` only."""
+    def head(self) -> Head:
+        """The last entry seen so far; look at it inside :meth:`reading` or :meth:`writing` only."""
         if self._head is None:
             raise LedgerError(f"the ledger {self._location.label} holds no entry", remedy=_RESTORE)
-        return self._head.seq, self._head.hash
+        return head_of(self._head, self.public_key)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Every entry seen so far, read from the store anew; inside :meth:`reading` only."""
+        with self._store.reading() as connection:
+            return tuple(entries_from(connection, 0))[: len(self._hashes)]
 
     def close(self) -> None:
-        """Disconnect; the main file then holds every entry, unless another process still reads."""
+        """Keep the head and disconnect; the main file then holds every entry, unless another process still reads."""
         with self.locked():
+            self._keep_head()
             self._store.close()
 
     @contextmanager
@@ -102,10 +116,17 @@ class Log:
             # Committed: only now may the state know of it, and it takes what a reader would take.
             for entry in written:
                 self._advance(entry, decode(entry.payload, seq=entry.seq))
+            # Not after a burn, for the time it takes: a burn that is cut off gives nothing back, since its run's
+            # reservation counts in full until it is settled.
+            if any(not isinstance(payload, Burnt) for payload in pending):
+                self._keep_head()
 
-    def _start(self, *, create: bool) -> None:
+    def _start(self, *, create: bool, kept: Sequence[Kept], give_up: bool) -> None:
         with self.reading():
             empty = self._head is None
+        agreement = self._compared(kept)
+        if agreement.disagreements and not give_up:
+            raise self._refused(agreement.disagreements[0])
         if empty and not create:
             raise LedgerError(f"the ledger {self._location.label} holds no entry", remedy=_RESTORE)
         if empty:
@@ -114,6 +135,45 @@ class Log:
             self._key = load_key_file(self._location.key_path)
         if self._key is not None and public_bytes(self._key) != self.public_key:
             self._key = None
+        if give_up:
+            self._give_up(agreement.disagreements)
+        with self.locked():
+            self._heads.note(self.head, at=now(), lost=self.state.lost)
+
+    def _compared(self, kept: Sequence[Kept]) -> Agreement:
+        return compare(
+            self._heads.of(kept, self.public_key),
+            ledger=self.public_key,
+            hashes=self._hashes,
+            last_at=self._last_at,
+            lost=self.state.lost,
+        )
+
+    def _refused(self, found: Disagreement) -> LedgerError:
+        return LedgerError(
+            f"the ledger {self._location.label} is not as this machine saw it: {found.message}",
+            entry=found.countersigned.head.entry,
+            remedy="put the newer file back, from where it was moved to or a backup; if it is lost for good, "
+            "`fedsec ledger accept-loss --help` says what that costs",
+        )
+
+    def _give_up(self, found: Sequence[Disagreement]) -> None:
+        if not found:
+            raise ConfigError(
+                f"the ledger {self._location.label} has lost nothing that this machine knows of",
+                remedy="no loss is recorded; `fedsec ledger verify` checks it against heads that others keep",
+            )
+        heads = [line.countersigned.head for line in found]
+        with self.writing() as pending:
+            for head in heads:
+                ledger, digest = bytes.fromhex(head.ledger), bytes.fromhex(head.hash)
+                pending.append(Lost(ledger=ledger, entry=head.entry, hash=digest, at=now()))
+
+    def _keep_head(self) -> None:
+        """Keep the head as far as that works: what is committed stands, and the next to open the ledger keeps it."""
+        if self._head is not None:
+            with contextlib.suppress(ConfigError):
+                self._heads.note(self.head, at=now(), lost=self.state.lost)
 
     def _found(self) -> None:
         try:
@@ -171,6 +231,8 @@ class Log:
         if isinstance(payload, Opened):
             self.public_key = payload.public_key
         self._head = entry
+        self._hashes.append(entry.hash)
+        self._last_at = payload.at
 
     def _broken(self, seq: int, what: str) -> LedgerError:
         message = f"entry {seq} of the ledger {self._location.label} {what}"

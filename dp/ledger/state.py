@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dp.ledger.accounts import Account, Charge, check_budget, check_identifier
-from dp.ledger.entries import BudgetSet, Burnt, Opened, Payload, Refused, Reserved, Settled, SplitFixed
+from dp.ledger.entries import (
+    HASH_BYTES,
+    BudgetSet,
+    Burnt,
+    Lost,
+    Opened,
+    Payload,
+    Refused,
+    Reserved,
+    Settled,
+    SplitFixed,
+)
 from dp.ledger.keys import PUBLIC_KEY_BYTES
 from fedsec.errors import FedsecError, LedgerError, LocalProtocolError, RemoteProtocolError
 
@@ -62,6 +73,7 @@ class State:
         self.splits: dict[tuple[str, str], SplitFixed] = {}
         self.runs: dict[str, Run] = {}
         self.refusals: list[Refused] = []
+        self.lost: list[Lost] = []
 
     def budget(self, account: Account) -> Budget | None:
         """The budget of ``account``, or ``None`` where none was set."""
@@ -131,6 +143,11 @@ class State:
                 self._check_burn(payload)
             case Settled():
                 self._check_settlement(payload)
+            case Lost():
+                _require(
+                    (len(payload.ledger), len(payload.hash)) == (PUBLIC_KEY_BYTES, HASH_BYTES) and payload.entry >= 0,
+                    "a lost entry has a number, the ledger's key and a hash, of 32 bytes each",
+                )
 
     def apply(self, payload: Payload) -> None:
         """Check ``payload`` and let it change the state; where :meth:`check` raises, nothing changes."""
@@ -151,6 +168,8 @@ class State:
                 self.runs[payload.run].burnt.setdefault(payload.release, set()).add(payload.index)
             case Settled():
                 self.runs[payload.run].settlement = payload
+            case Lost():
+                self.lost.append(payload)
 
     def replay(self, payload: Payload, *, seq: int) -> None:
         """Apply an entry that was read back.

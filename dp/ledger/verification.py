@@ -1,4 +1,4 @@
-"""The offline check of a ledger, in numbered steps, from nothing but the file and a public key
+"""The offline check of a ledger, in numbered steps, from its file or export, a public key, and countersigned heads
 (docs/ledger.md).
 
 | step | kind | holds when |
@@ -11,27 +11,33 @@
 | 6 | recomputed | no run was admitted that its account's budget did not cover at that point |
 | 7 | attested | charges below the reservation rest on the coordinator's signed closing statement |
 | 8 | assumed | the public key is the holder's |
-| 9 | assumed | no entry after the head was cut off, and the holder did not rewrite the ledger |
+| 9 | recomputed | it contains every countersigned head: nothing before the newest was cut off or rewritten |
 
 A step looks at the entries before the first that failed an earlier one, so the first bad entry is named even
-where the rest is rubble. The caller brings the public key, and compares the head with one that was noted
-before.
+where the rest is rubble. The caller brings the public key and the heads that others countersigned; those that this
+machine keeps are used too. Without any, step 9 is assumed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from dp.ledger.admission import refusal
-from dp.ledger.entries import GENESIS, Entry, Opened, Payload, Reserved, decode, is_chained, is_signed
+from dp.ledger.agreement import Agreement, Disagreement, compare
+from dp.ledger.entries import GENESIS, Entry, Lost, Opened, Payload, Reserved, decode, is_chained, is_signed
+from dp.ledger.export import ExportedLedger, is_export
+from dp.ledger.heads import CountersignedHead, Head, add_heads, head_of, merged
+from dp.ledger.kept import KeptHeads
 from dp.ledger.keys import load_key_file, public_bytes
 from dp.ledger.location import Location
+from dp.ledger.log import now
 from dp.ledger.state import State
 from dp.ledger.store import Salvage, has_good_types
-from fedsec.errors import FedsecError, LedgerError
+from fedsec.errors import FedsecError, LedgerError, LocalProtocolError
 
 Kind = Literal["recomputed", "attested", "assumed"]
 KeySource = Literal["given", "key file", "self-asserted"]
@@ -56,17 +62,22 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
         steps: in order; all are there, whatever was found.
         entries: how many entries were read.
         first_bad: number of the first entry that fails a step or cannot be read; ``None`` where all hold.
-        head: number and hash (hex) of the last entry that holds, for an auditor to note; ``None`` where none
-            holds.
+        head: the last entry that holds, for an auditor to countersign; ``None`` where none holds.
         public_key: hex, used for step 4; key_source: where it came from.
+        heads: how many countersigned heads were looked for; covered: number of the newest that was found.
+        disagreements: those that were not found; losses: entries that give heads up.
     """
 
     steps: tuple[Step, ...]
     entries: int
     first_bad: int | None
-    head: tuple[int, str] | None
+    head: Head | None
     public_key: str | None
     key_source: KeySource
+    heads: int
+    covered: int | None
+    disagreements: tuple[Disagreement, ...]
+    losses: tuple[Lost, ...]
 
     @property
     def ok(self) -> bool:
@@ -74,18 +85,29 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
         return all(step.ok for step in self.steps)
 
 
-def verify_ledger(location: Location, public_key: bytes | None = None) -> Verification:
-    """Check the ledger at ``location``, damaged as it may be; never raises over what the file holds.
+def verify_ledger(
+    location: Location, public_key: bytes | None = None, heads: Sequence[CountersignedHead] = ()
+) -> Verification:
+    """Check the ledger at ``location``, damaged as it may be; never raises over what a database holds.
 
     Args:
-        location: of the ledger; only its file is needed.
+        location: of the ledger or an export of it; only its file is needed.
         public_key: 32 bytes that the caller trusts; else that of the key file beside the ledger, else the one
             that entry 0 names, which is then only self-asserted.
+        heads: countersigned by others, signatures checked; those kept on this machine and in an export are added.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file, or it is an export that cannot be read.
+        LedgerError: a head that this machine keeps is damaged.
     """
-    salvage = Salvage(location)
+    keeper = KeptHeads(location)
+    kept = keeper.read()  # before any entry is read: see dp.ledger.kept
+    salvage: Salvage | ExportedLedger
+    if location.path is not None and location.path.is_file() and is_export(location.path):
+        salvage = ExportedLedger(location.path)
+        heads = [*heads, *salvage.heads]
+    else:
+        salvage = Salvage(location)
     source: KeySource = "given"
     if public_key is None:
         try:
@@ -94,7 +116,25 @@ def verify_ledger(location: Location, public_key: bytes | None = None) -> Verifi
             key = None
         public_key = None if key is None else public_bytes(key)
         source = "self-asserted" if key is None else "key file"
-    return _Examination(salvage.entries, public_key, source).report(salvage)
+    examination = _Examination(salvage.entries, public_key, source)
+    return examination.report(salvage, [*heads, *keeper.of(kept, examination.public_key)])
+
+
+def countersign_verified(location: Location, result: Verification, path: Path) -> str:
+    """Sign the head of a ledger that ``result`` found to hold, keep it here and add it to the heads file ``path``.
+
+    Returns this machine's public key, hex.
+
+    Raises:
+        ConfigError: the file cannot be written, or is no heads file.
+        LocalProtocolError: the ledger does not hold.
+    """
+    if not result.ok or result.head is None:
+        raise LocalProtocolError("a head is countersigned only where every step holds")
+    signed = KeptHeads.sign(result.head, at=now())
+    add_heads(path, [signed])
+    KeptHeads(location).note(result.head, at=now(), lost=result.losses)
+    return signed.countersigned[0].signer
 
 
 class _Examination:
@@ -109,7 +149,7 @@ class _Examination:
         self.state = State()
         self.steps: list[Step] = []
 
-    def report(self, salvage: Salvage) -> Verification:
+    def report(self, salvage: Salvage | ExportedLedger, heads: Sequence[CountersignedHead] = ()) -> Verification:
         """Run all steps."""
         self._readable(salvage)
         self._examine("entries are numbered without a gap", self._numbering)
@@ -119,18 +159,23 @@ class _Examination:
         self._examine("no run was admitted beyond a budget", self._budgets)
         self._attested()
         self._assumed()
-        head = self.entries[self.good - 1] if self.good else None
         damaged = self.good < len(self.entries) or salvage.complaint is not None or not self.entries
+        agreement = self._heads(merged(heads), damaged=damaged)
+        head = self.entries[self.good - 1] if self.good else None
         return Verification(
             steps=tuple(self.steps),
             entries=len(self.entries),
             first_bad=self.good if damaged else None,
-            head=None if head is None else (head.seq, head.hash.hex()),
+            head=None if head is None or self.public_key is None else head_of(head, self.public_key),
             public_key=None if self.public_key is None else self.public_key.hex(),
             key_source=self.source,
+            heads=len(merged(heads)),
+            covered=agreement.contained[-1].head.entry if agreement.contained else None,
+            disagreements=agreement.disagreements,
+            losses=tuple(self.state.lost),
         )
 
-    def _readable(self, salvage: Salvage) -> None:
+    def _readable(self, salvage: Salvage | ExportedLedger) -> None:
         faults = []
         if salvage.complaint is not None:
             resumes = salvage.resumes
@@ -235,14 +280,34 @@ class _Examination:
             "self-asserted": "self-asserted by entry 0: compare it with one that you got from the holder",
         }[self.source]
         self._step("the public key is the holder's", "assumed", ok=True, detail=f"{key}, {origin}")
-        head = "no entry holds"
-        if self.good:
-            last = self.entries[self.good - 1]
-            head = (
-                f"the head is entry {last.seq}: compare its hash with the head that you noted elsewhere; whoever holds "
-                "the signing key can rewrite all of the ledger and sign it anew, and only that head shows it"
-            )
-        self._step("no entry after the head was cut off, and the holder rewrote none", "assumed", ok=True, detail=head)
+
+    def _heads(self, heads: tuple[CountersignedHead, ...], *, damaged: bool) -> Agreement:
+        """Step 9. In a damaged ledger heads after the last entry that holds are not judged: the damage is told."""
+        judged = [line for line in heads if not damaged or line.head.entry < self.good]
+        agreement = compare(
+            judged,
+            ledger=self.public_key or b"",
+            hashes=[entry.hash for entry in self.entries[: self.good]],
+            last_at=self.payloads[self.good - 1].at if 0 < self.good <= len(self.payloads) else "an unknown time",
+            lost=self.state.lost,
+        )
+        name = "the ledger contains every countersigned head"
+        if agreement.disagreements:
+            detail = "; ".join(dict.fromkeys(finding.message for finding in agreement.disagreements))
+            self._step(name, "recomputed", ok=False, detail=detail)
+        elif not judged:
+            self._step(name, "assumed", ok=True, detail=self._unseen(after_damage=len(heads)))
+        else:
+            self._step(name, "recomputed", ok=True, detail=_found(agreement, unjudged=len(heads) - len(judged)))
+        return agreement
+
+    def _unseen(self, *, after_damage: int) -> str:
+        if after_damage or not self.good:
+            return "no head is before the first entry that does not hold"
+        return (
+            f"no head was given or kept here: the head is entry {self.good - 1}: whoever holds the signing key can cut "
+            "off its end, or rewrite all of the ledger and sign it anew, and only a head kept elsewhere shows it"
+        )
 
     def _step(self, name: str, kind: Kind, *, ok: bool, detail: str) -> None:
         self.steps.append(Step(number=len(self.steps) + 1, name=name, kind=kind, ok=ok, detail=detail))
@@ -257,6 +322,24 @@ def _named_key(entries: list[Entry]) -> bytes | None:
     except LedgerError:
         return None
     return first.public_key if isinstance(first, Opened) else None
+
+
+def _found(agreement: Agreement, *, unjudged: int) -> str:
+    told = []
+    if agreement.contained:
+        newest = agreement.contained[-1]
+        signers = {signature.signer for line in agreement.contained for signature in line.countersigned}
+        last = max(signature.at for signature in newest.countersigned)
+        heads, by = len(agreement.contained), len(signers)
+        told.append(
+            f"{heads} {'head' if heads == 1 else 'heads'} of {by} {'signer' if by == 1 else 'signers'}, the newest at "
+            f"entry {newest.head.entry}, countersigned at {last}; nothing covers later entries"
+        )
+    if agreement.excused:
+        told.append(f"{len(agreement.excused)} given up: the loss is on record, and every account is unbounded since")
+    if unjudged:
+        told.append(f"{unjudged} after the first entry that does not hold are not judged")
+    return "; ".join(told)
 
 
 def _counted(number: int) -> str:

@@ -98,6 +98,7 @@ def test_bank_messages_are_sized_by_public_facts_alone(honest: Finished) -> None
 def test_the_folder_is_left_with_nothing_but_public_files(honest: Finished) -> None:
     assert sorted(path.name for path in Path(honest.path).iterdir()) == [
         "config.toml",
+        "ledger-heads.json",
         "metrics.jsonl",
         "model.safetensors",
         "privacy.json",

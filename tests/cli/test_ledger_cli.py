@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cli.main import invoke
-from dp.ledger import Ledger
+from dp.ledger import Ledger, resolve
+from dp.ledger.keys import load_key_file
 from fedsec.errors import BudgetError
 from tests.dp.ledger_helpers import charge, reserve, rows, write_one_of_everything
 
@@ -48,7 +49,7 @@ def test_show_tells_accounts_runs_and_why_one_was_refused(filled: Path, capsys: 
 
 def test_show_as_json_has_stable_keys(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = run_json(capsys, "ledger", "show", "fraud")
-    assert set(result) == {"ledger", "public_key", "accounts", "runs"}
+    assert set(result) == {"ledger", "public_key", "accounts", "runs", "losses"}
     assert [line["account"] for line in result["accounts"]] == ["fraud/train", "fraud/holdout"]
     assert set(result["accounts"][0]) == {
         "account",
@@ -134,7 +135,7 @@ def test_verify_holds_and_prints_the_head(filled: Path, capsys: pytest.CaptureFi
     assert invoke(["ledger", "verify"]) == 0
     text = capsys.readouterr().out
     assert f"head: entry {head.seq}, {head.hash.hex()}" in text
-    assert "Every step that can be checked holds; 2 are assumed." in text
+    assert "Every step that can be checked holds; 1 is assumed." in text
     assert "\x1b" not in text
 
 
@@ -189,8 +190,117 @@ def test_errors_are_told_in_two_lines_or_as_json(path: Path, capsys: pytest.Capt
     assert not path.exists()
 
 
-@pytest.mark.parametrize("command", ["show", "budget", "verify"])
+@pytest.mark.parametrize("command", ["show", "budget", "verify", "export", "accept-loss"])
 def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["ledger", command, "--help"]) == 0
     text = capsys.readouterr().out
-    assert f"fedsec ledger {command}" in text.split("Example:")[1]
+    assert f"fedsec ledger {command}" in text.split("Example")[1]
+
+
+def test_an_export_verifies_without_the_database_and_holds_no_secret(
+    filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import base64
+
+    out = tmp_path / "audit.json"
+    told = run_json(capsys, "ledger", "export", "--out", str(out))
+    monkeypatch.setenv("FEDSEC_HOME", str(tmp_path / "auditor"))
+    result = run_json(capsys, "ledger", "verify", "--ledger", str(out), "--ledger-key", told["public_key"])
+    assert (result["ok"], result["entries"], result["covered"]) == (True, 10, 9)
+    content = out.read_text("utf-8")
+    key = load_key_file(resolve(filled).key_path)
+    assert key is not None
+    split_keys = json.loads(resolve(filled).secrets_path.read_bytes()).values()
+    secrets = [key.private_bytes_raw(), *map(base64.b64decode, split_keys)]
+    assert len(secrets) == 2
+
+    def holds(text: str, secret: bytes) -> bool:
+        return secret.hex() in text or base64.b64encode(secret).decode() in text
+
+    assert not any(holds(content, secret) for secret in secrets)
+    assert str(tmp_path) not in content
+    assert holds(content, bytes.fromhex(told["public_key"]))  # control: the search finds what is there
+    out.write_text(content.replace('\\"count\\":50', '\\"count\\":10', 1), "utf-8")  # control: a changed plan
+    assert out.read_text("utf-8") != content
+    changed = run_json(capsys, "ledger", "verify", "--ledger", str(out), code=1)
+    assert changed["first_bad"] is not None
+
+
+def test_an_export_shows_a_cut_to_a_bank_that_countersigned_before(
+    filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, heads = tmp_path / "monday.json", tmp_path / "friday.json", tmp_path / "bank.json"
+    run_json(capsys, "ledger", "export", "--out", str(first))
+    with Ledger.open(filled) as ledger:
+        ledger.set_budget("fraud", 6, 1e-5)
+    run_json(capsys, "ledger", "export", "--out", str(second))
+    monkeypatch.setenv("FEDSEC_HOME", str(tmp_path / "bank"))
+    signed = run_json(capsys, "ledger", "verify", "--ledger", str(second), "--countersign", str(heads))
+    assert len(signed["countersigned_by"]) == 64
+    for options in (["--head", str(heads)], []):  # the file, or what the bank's machine keeps
+        older = run_json(capsys, "ledger", "verify", "--ledger", str(first), *options, code=1)
+        assert older["disagreements"][0]["kind"] == "cut off"
+        assert older["disagreements"][0]["entry"] == 10
+    assert invoke(["ledger", "verify", "--ledger", str(first)]) == 1
+    assert "this is not the ledger that was countersigned" in capsys.readouterr().out
+    assert (
+        run_json(capsys, "ledger", "verify", "--ledger", str(first), "--countersign", str(heads), code=1)[
+            "countersigned_by"
+        ]
+        is None
+    )  # what does not hold is not signed
+    monkeypatch.setenv("FEDSEC_HOME", str(tmp_path / "stranger"))  # control: who countersigned nothing
+    assert run_json(capsys, "ledger", "verify", "--ledger", str(first))["ok"] is True
+
+
+def test_a_table_tells_what_was_charged_when_and_of_one_data_set_alone(
+    filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import csv
+
+    with Ledger.open(filled) as ledger:
+        ledger.set_budget("other", 1.0, 1e-5)
+        spent = {line.account.name: line.spent_epsilon for line in ledger.balances()}
+    every, one = tmp_path / "all.csv", tmp_path / "fraud.csv"
+    run_json(capsys, "ledger", "export", "--out", str(every))
+    run_json(capsys, "ledger", "export", "fraud", "--out", str(one))
+    lines = list(csv.DictReader(one.read_text("utf-8").splitlines()))
+    assert "other" in every.read_text("utf-8")  # control
+    assert "other" not in one.read_text("utf-8")
+    last = [line for line in lines if line["kind"] == "settled" and line["account"] == "fraud/train"][-1]
+    assert float(last["epsilon_spent_after"]) == pytest.approx(spent["fraud/train"])
+    assert (last["openings"], last["note"]) == ("50", "in full: no closing statement")
+    assert {line["kind"] for line in lines} == {
+        "opened", "budget-set", "split-fixed", "reserved", "burnt", "settled", "refused",
+    }  # fmt: skip
+
+
+def test_export_refuses_what_would_mislead(filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "audit.json"
+    assert invoke(["ledger", "export", "fraud", "--out", str(out)]) == 2  # the chain holds only whole
+    assert invoke(["ledger", "export", "--out", str(tmp_path / "audit.txt")]) == 2
+    assert invoke(["ledger", "export", "unknown", "--out", str(tmp_path / "t.csv")]) == 2
+    assert not list(tmp_path.glob("audit*")) + list(tmp_path.glob("t.csv"))
+    assert invoke(["ledger", "export", "--out", str(out)]) == 0  # control
+    assert invoke(["ledger", "export", "--out", str(out)]) == 2  # never over a file that is there
+    capsys.readouterr()
+
+
+def test_accept_loss_is_told_by_show(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import sqlite3
+
+    assert invoke(["ledger", "accept-loss"]) == 2
+    assert "has lost nothing" in capsys.readouterr().err
+    connection = sqlite3.connect(filled)
+    connection.execute("DELETE FROM entries WHERE seq > 6")
+    connection.commit()
+    connection.close()
+    assert invoke(["ledger", "show"]) == 1
+    told = capsys.readouterr().err
+    assert "entries 7 to 9 are missing" in told
+    assert "fedsec ledger accept-loss" in told
+    assert run_json(capsys, "ledger", "accept-loss")["losses"][0]["entry"] == 9
+    assert invoke(["ledger", "show"]) == 0
+    shown = capsys.readouterr().out
+    assert "Entries up to 9 were given up as lost" in shown
+    assert "unbounded" in shown

@@ -96,8 +96,16 @@ def make_run(
         plain_bytes=785_664,
         seconds=Seconds(total=43.7, training=24.1, secure_aggregation=12.9, evaluation=3.2, report=0.0),
         ledger=(
-            AccountBalance(account="cards-emea-q3/train", spent_epsilon=epsilon, budget_epsilon=budget, delta=DELTA),
-            AccountBalance(account="cards-emea-q3/holdout", spent_epsilon=0.7, budget_epsilon=None, delta=DELTA),
+            AccountBalance(
+                account="cards-emea-q3/train",
+                spent_epsilon=epsilon,
+                budget_epsilon=budget,
+                delta=DELTA,
+                course=(0.2 * epsilon, *(0.2 * epsilon + 0.8 * attempt.epsilon for attempt in attempts)),
+            ),
+            AccountBalance(
+                account="cards-emea-q3/holdout", spent_epsilon=0.7, budget_epsilon=None, delta=DELTA, course=(0.7, 0.7)
+            ),
         ),
         ledger_head=LedgerHead(public_key="a7" * 32, entry=417, hash="0b" * 32),
         roster="d4" * 32,

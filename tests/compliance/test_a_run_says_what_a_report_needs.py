@@ -12,7 +12,7 @@ import torch
 
 from cli import run as run_command
 from compliance.identifiers import Identifiers, identifiers_path
-from dp.ledger import Ledger
+from dp.ledger import Ledger, read_heads
 from fl_engine.data.dataset import public_holdout
 from fl_engine.evaluation import fraud_share, score_histogram
 from fl_engine.records import RunSummary
@@ -65,7 +65,7 @@ def test_the_settings_that_are_kept_have_as_many_banks_as_the_file(done) -> None
 
 def test_the_ledgers_head_after_settlement_and_the_roster_are_kept(done) -> None:
     run, summary, head, key = done
-    assert (summary.ledger_head.entry, summary.ledger_head.hash) == head
+    assert (summary.ledger_head.entry, summary.ledger_head.hash) == (head.entry, head.hash)
     assert summary.ledger_head.public_key == key.hex()
     assert summary.roster == run.roster.digest.hex()
     kept = msgspec.json.decode((run.directory.path / "summary.json").read_bytes(), type=RunSummary)
@@ -106,3 +106,24 @@ def test_a_run_says_whom_it_asks_before_it_asks(done, monkeypatch: pytest.Monkey
     assert [narrator is None for narrator in asked] == [False, True, False]
     listed = Identifiers.load(identifiers_path(run.directory.name)).keys
     assert {summary.roster, summary.ledger_head.public_key, summary.ledger_head.hash} <= set(listed)
+
+
+def test_every_bank_and_the_coordinator_countersign_the_head_before_and_after(done) -> None:
+    run, summary, head, _ = done
+    reserved, settled = read_heads(run.directory.path)
+    assert settled.head == head
+    assert reserved.head.entry < settled.head.entry
+    signers = {signature.signer for signature in settled.countersigned}
+    assert signers == {key.hex() for key in (run.roster.server, *(key for _, key in run.roster.members))}
+    assert len(signers) == summary.banks + 1
+
+
+def test_the_course_of_an_account_ends_where_its_balance_is_and_never_turns_back(done) -> None:
+    run, summary, *_ = done
+    for line in summary.ledger:
+        if line.spent_epsilon is not None:
+            assert line.course[0] == 0.0  # no run before
+            assert line.course[-1] == pytest.approx(line.spent_epsilon)
+            assert list(line.course) == sorted(line.course)
+            assert len(line.course) == len(run.progress.records) + 1
+            assert line.course[-1] > line.course[1]  # control: it does move

@@ -347,3 +347,25 @@ def test_the_account_names_of_the_ledger_are_not_in_the_report(tmp_path: Path) -
 def _files(run: Path) -> tuple[Path, Path, Path]:
     outcome = write_report(run, narrator=None, identifiers=IDENTIFIERS)
     return outcome.html, outcome.markdown, outcome.json
+
+
+def test_a_budget_burns_down_to_what_is_left_and_no_budget_has_no_such_picture(tmp_path: Path) -> None:
+    facts = facts_of(read_run(make_run(tmp_path / "run", budget=4.0)))
+    (picture,) = [drawn for drawn in pictures(facts) if drawn.title == "Budget left, over all runs"]
+    training = facts.balances[0]
+    before, after = 4.0 - training.course[0], 4.0 - training.course[-1]
+    assert f"training records had {before:.3g} left before the run and {after:.3g} after" in picture.alternative
+    assert f">{after:.2f}</text>" in picture.svg
+    assert "holdout" not in picture.alternative  # it has no budget
+    # Control: without a budget, or with an account that nothing bounds, there is nothing to draw.
+    for run in (make_run(tmp_path / "unlimited", budget=None), without_bound(make_run(tmp_path / "unbounded"))):
+        assert all(drawn.title != picture.title for drawn in pictures(facts_of(read_run(run))))
+
+
+def without_bound(run: Path) -> Path:
+    summary = msgspec.json.decode((run / "summary.json").read_bytes(), type=RunSummary)
+    open_end = tuple(
+        msgspec.structs.replace(line, spent_epsilon=None, course=(*line.course[:-1], None)) for line in summary.ledger
+    )
+    (run / "summary.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(summary, ledger=open_end)))
+    return run

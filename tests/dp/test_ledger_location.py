@@ -14,6 +14,7 @@ from fedsec.errors import ConfigError
 def test_option_before_environment_before_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("FEDSEC_HOME")
     monkeypatch.delenv("FEDSEC_LEDGER", raising=False)
     default = resolve().path
     assert default is not None

@@ -75,7 +75,8 @@ def test_an_honest_ledger_holds_and_its_steps_are_numbered(original: Path) -> No
     assert [step.number for step in result.steps] == list(range(1, 10))
     assert [step.kind for step in result.steps] == ["recomputed"] * RECOMPUTED + ["attested", "assumed", "assumed"]
     last = rows(original)[-1]
-    assert result.head == (last.seq, last.hash.hex())
+    assert result.head is not None
+    assert (result.head.entry, result.head.hash) == (last.seq, last.hash.hex())
     assert result.first_bad is None
     assert result.entries == last.seq + 1
 
