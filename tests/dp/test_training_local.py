@@ -263,7 +263,7 @@ def place_attack():
     row = np.full(width, 8.0)
     drawn = generator.random(slots) < 0.5
     count = int(drawn.sum())
-    rows = torch.from_numpy(np.tile(row, (clipped_sum.MICRO_BATCH, 1)))
+    rows = torch.from_numpy(np.tile(row, (slots, 1))).float()
     for _ in range(200):
         first = generator.normal(size=(64, width)) * 10.0 ** generator.uniform(0, 30, size=(64, width))
         for unit in first:
@@ -271,8 +271,8 @@ def place_attack():
             for index in range(0, 2 * int(generator.integers(1, width // 2)), 2):
                 unit[order[index + 1]] = -unit[order[index]]
             unit[np.abs(unit) < 1e20] = generator.normal() * 1e3
-        first = first.astype(np.float32).astype(np.float64)
-        hidden = torch.tanh(nn.functional.linear(rows, torch.from_numpy(first), torch.zeros(64).double())).numpy()
+        first = first.astype(np.float32)
+        hidden = torch.tanh(nn.functional.linear(rows, torch.from_numpy(first), torch.zeros(64))).numpy()
         jumps = (np.abs(np.diff(hidden[:count], axis=0)) > 0.5).sum(axis=0)
         unit = int(np.argmax(jumps))
         if jumps[unit] > count // 2:
