@@ -18,12 +18,14 @@ product reads no other row, an elementwise function no other element.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from dp.training.architecture import check_architecture
 from dp.training.book_keeping import BookKeeping, Factors, Rows
@@ -63,6 +65,8 @@ class ClippedGradientSum:
         own = copy.deepcopy(model).to(torch.float32).train()
         self._model = BookKeeping(own)
         self._parameters = list(own.parameters())
+        self._weights = parameters_to_vector(self._parameters).detach()
+        vector_to_parameters(self._weights, self._parameters)  # as views, so that a copy loads all at once
         self._loss = loss
         self._clip = clip
         self._micro_batch = micro_batch
@@ -70,7 +74,7 @@ class ClippedGradientSum:
     @property
     def dimension(self) -> int:
         """d, the number of parameters."""
-        return sum(parameter.numel() for parameter in self._parameters)
+        return len(self._weights)
 
     def __call__(
         self,
@@ -94,8 +98,12 @@ class ClippedGradientSum:
         slots = len(features)
         if weights.shape != (self.dimension,) or labels.shape != (slots,) or include.shape != (slots,):
             raise ConfigError("weights, labels or include do not have the model's and the features' shape")
-        self._load(weights)
-        sums: dict[Tensor, Tensor] = {p: torch.zeros(p.shape, dtype=torch.float64) for p in self._parameters}
+        self._weights.copy_(_single(weights))
+        total = torch.zeros(self.dimension, dtype=torch.float64)
+        parts = torch.split(total, [parameter.numel() for parameter in self._parameters])
+        sums: dict[Tensor, Tensor] = {
+            parameter: part.view(parameter.shape) for parameter, part in zip(self._parameters, parts, strict=True)
+        }
         for start in range(0, slots, self._micro_batch):
             part = slice(start, start + self._micro_batch)
             rows = features[part]
@@ -105,14 +113,7 @@ class ClippedGradientSum:
                 _single(labels[part]),
                 torch.from_numpy(include[part].copy()),
             )
-        return torch.cat([sums[parameter].flatten() for parameter in self._parameters]).numpy()
-
-    def _load(self, weights: NDArray[np.float64] | NDArray[np.float32]) -> None:
-        ends = np.cumsum([parameter.numel() for parameter in self._parameters])
-        parts = torch.tensor_split(_single(weights), ends[:-1].tolist())
-        with torch.no_grad():
-            for parameter, part in zip(self._parameters, parts, strict=True):
-                parameter.copy_(part.view_as(parameter))
+        return total.numpy()
 
     def _add(self, sums: dict[Tensor, Tensor], features: Tensor, labels: Tensor, include: Tensor) -> None:
         """Add one micro-batch to ``sums``."""
@@ -121,9 +122,9 @@ class ClippedGradientSum:
             raise ConfigError("the loss must give one value a record")
         books = self._model.books(losses)
         with torch.no_grad():
-            norms = torch.stack([norm for book in books for norm in book.norms()]).square().sum(0).sqrt()
-            coefficients = (self._clip / norms).clamp(max=1.0)
-            coefficients.masked_fill_(~(include & torch.isfinite(norms)), 0.0)
+            norms = torch.linalg.vector_norm(torch.stack([norm for book in books for norm in book.norms()]), dim=0)
+            counted = include & (norms < math.inf)  # false for NaN, too
+            coefficients = torch.where(counted, (self._clip / norms).clamp_(max=1.0), 0.0)
             for book in books:
                 _reduce(sums, book, coefficients)
 

@@ -182,7 +182,7 @@ HOSTILE = st.lists(VALUES, min_size=INPUTS, max_size=INPUTS)
 def test_no_record_moves_the_integers_by_more_than_the_sensitivity(
     name, distinct, order, labels, scale, planted, seed, emptied
 ):
-    """Rows are drawn from ``distinct`` with repetition, so duplicates are common; weights have hostile values planted."""
+    """Rows repeat those of ``distinct``, so duplicates are common; weights have hostile values planted."""
     compute = COMPUTE[name]
     features = np.array([distinct[index % len(distinct)] for index in order])
     with np.errstate(over="ignore", invalid="ignore"):
