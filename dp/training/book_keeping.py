@@ -1,4 +1,4 @@
-"""One backward pass for all per-record gradients: Opacus' hooks, kept books instead of a second pass.
+"""One backward pass for all per-record gradients: Opacus' per-layer rules, kept books instead of a second pass.
 
 Opacus' ghost clipping runs two backward passes: one for the norms, one of the re-weighted loss for the sum.
 Here only the first runs, and each layer keeps its pair (activations a, backprops g), from which the sum is
@@ -7,8 +7,11 @@ made as (c * g)^T a: the "book-keeping" of Bu, Wang, Zha, Karypis (ICML 2023, ar
 That is for the guarantee; speed comes free. Floating point is not linear: the second pass multiplies numbers
 that are already scaled, so its rounding noise is not the scaled rounding noise of the first. Where a
 dishonest server chooses weights of 1e25 that cancel in the first pass, the norm comes out small while the
-second pass leaves 1e25 * 2^-53 of noise in the gradient: far above C, so that what was measured is not what
+second pass leaves 1e25 * 2^-24 of noise in the gradient: far above C, so that what was measured is not what
 is added (``tests/dp/test_training_hostile.py`` shows it). With books, what is measured is what is added.
+
+The passes run in float32, the precision in which weights travel. What they leave behind is float64 from there on,
+whose range holds every product and square of float32 numbers (docs/noise.md, section 3).
 """
 
 from __future__ import annotations
@@ -25,12 +28,20 @@ class Factors:
     """A Linear layer's per-record gradients as factors: weight g_i a_i^T and bias g_i for record i.
 
     Attributes:
-        layer: whose gradients these are; activations: float64 ``(n, in)``; backprops: float64 ``(n, out)``.
+        layer: whose gradients these are.
+        activations: float64 ``(n, in)``, holding float32 numbers.
+        backprops: float64 ``(n, out)``, holding float32 numbers.
     """
 
     layer: nn.Linear
     activations: Tensor
     backprops: Tensor
+
+    def norms(self) -> list[Tensor]:
+        """L2 norms of the records' gradients, float64 ``(n,)`` for each of the layer's parameters (Goodfellow 2015)."""
+        of_bias = torch.linalg.vector_norm(self.backprops, dim=1)
+        of_weight = of_bias * torch.linalg.vector_norm(self.activations, dim=1)
+        return [of_weight] if self.layer.bias is None else [of_weight, of_bias]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,56 +51,48 @@ class Rows:
     parameter: nn.Parameter
     gradients: Tensor
 
+    def norms(self) -> list[Tensor]:
+        """L2 norms of the records' gradients, float64 ``(n,)``."""
+        return [torch.linalg.vector_norm(self.gradients, dim=1)]
+
 
 # mypy reads Opacus as Any: it ships no types
 class BookKeeping(GradSampleModuleFastGradientClipping):  # type: ignore[misc]
-    """Opacus' hooks around ``model`` (float64, past ``check_architecture``), keeping every layer's book.
-
-    ``books`` holds the last backward pass: :class:`Factors` where Opacus' ghost norm of the layer is right up
-    to relative rounding, :class:`Rows` otherwise. A Linear layer over sequences (3-D) is written out, because
-    its ghost norm subtracts large terms, and hostile weights could make it come out as 0.
-    """
+    """Opacus' wrapper around ``model`` (float32, past ``check_architecture``), noting what every layer's book needs."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model, loss_reduction="sum", use_ghost_clipping=True)
-        self.books: list[Factors | Rows] = []
-        self._probes = [next(reversed(list(m.parameters(recurse=False)))) for m in self.iterate_submodules(model)]
 
-    def backward(self, losses: Tensor, features: Tensor) -> None:
-        """Run the one backward pass of ``losses`` (float64 ``(n,)``) at ``features`` and fill ``books``.
+    def add_hooks(self, **_settings: object) -> None:
+        """One forward hook a layer, in place of Opacus' two: a full backward hook costs more than a small layer."""
+        self._noted: list[tuple[nn.Module, Tensor, Tensor]] = []
+        layers = self.iterate_submodules(self._module)
+        self._module.autograd_grad_sample_hooks = [layer.register_forward_hook(self._note) for layer in layers]
 
-        Asking for one small parameter a layer (its bias) makes autograd walk the whole graph, so that every
-        hook fires, without the summed weight gradients that nobody reads. ``features`` is asked for where it
-        is real, because a full backward hook warns where its module's input wants no gradient.
+    def _note(self, layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        self._noted.append((layer, inputs[0].detach(), output))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """What the model makes of ``features``, and a note of every layer's input and output."""
+        self._noted.clear()
+        outputs: Tensor = super().forward(features)
+        return outputs
+
+    def books(self, losses: Tensor) -> list[Factors | Rows]:
+        """Every layer's book of the last forward pass, by one backward pass of its ``losses`` ``(n,)``.
+
+        :class:`Factors` where a norm follows from the factors without a subtraction, :class:`Rows` by Opacus' rule for
+        the layer otherwise. A Linear layer over sequences (3-D) is written out, because its ghost norm subtracts large
+        terms, and hostile weights could make it come out as 0.
         """
-        self.books = []
-        inputs = [features, *self._probes] if features.requires_grad else self._probes
-        torch.autograd.grad(losses.sum(), inputs, allow_unused=True)
-
-    def capture_backprops_hook(
-        self,
-        module: nn.Module,
-        _forward_input: object,
-        forward_output: tuple[Tensor, ...],
-        loss_reduction: str,
-        batch_first: bool,
-    ) -> None:
-        """Keep the layer's book and norms; replaces Opacus' hook, which keeps norms alone."""
-        activations, backprops = self.rearrange_grad_samples(
-            module=module,
-            backprops=forward_output[0].detach(),
-            loss_reduction=loss_reduction,
-            batch_first=batch_first,
-        )
-        del module.max_batch_len
-        if isinstance(module, nn.Linear) and backprops.dim() == 2:
-            for parameter, norms in self.NORM_SAMPLERS[nn.Linear](module, activations, backprops).items():
-                parameter._norm_sample = norms
-                parameter._forward_counter -= 1
-            self.books.append(Factors(layer=module, activations=activations[0], backprops=backprops))
-            return
-        for parameter, gradients in self.GRAD_SAMPLERS[type(module)](module, activations, backprops).items():
-            rows = gradients.reshape(len(gradients), -1)
-            parameter._norm_sample = torch.linalg.vector_norm(rows, dim=1)
-            parameter._forward_counter -= 1
-            self.books.append(Rows(parameter=parameter, gradients=rows))
+        backprops = torch.autograd.grad(losses, [output for _, _, output in self._noted], torch.ones_like(losses))
+        books: list[Factors | Rows] = []
+        for (layer, inputs, _), backprop in zip(self._noted, backprops, strict=True):
+            activations = inputs.double() if inputs.is_floating_point() else inputs
+            if isinstance(layer, nn.Linear) and backprop.dim() == 2:
+                books.append(Factors(layer=layer, activations=activations, backprops=backprop.double()))
+                continue
+            for parameter, rows in self.GRAD_SAMPLERS[type(layer)](layer, [activations], backprop.double()).items():
+                books.append(Rows(parameter=parameter, gradients=rows.reshape(len(rows), -1)))
+        self._noted.clear()
+        return books

@@ -25,6 +25,11 @@ def normalised():
     return nn.Sequential(nn.Linear(INPUTS, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 1))
 
 
+def saturating():
+    """As the default model: tanh keeps activations small, so that weights of 1e25 still leave finite gradients."""
+    return nn.Sequential(nn.Linear(INPUTS, 8), nn.Tanh(), nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 1))
+
+
 def sequences():
     return nn.Sequential(nn.Embedding(7, 3), nn.Linear(3, 5), nn.Tanh(), nn.Flatten(), nn.Linear(5 * INPUTS, 1))
 
@@ -33,7 +38,7 @@ def embedded():
     return nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.LayerNorm(3 * INPUTS), nn.Linear(3 * INPUTS, 1))
 
 
-ARCHITECTURES = {build.__name__: build for build in (perceptron, normalised, sequences, embedded)}
+ARCHITECTURES = {build.__name__: build for build in (perceptron, saturating, normalised, sequences, embedded)}
 
 
 def records(build, slots, seed=0):
@@ -63,9 +68,11 @@ def hostile_rows():
     features[7, 2] = np.nan
     features[8, 1] = np.inf
     features[9, 3] = -np.inf
-    features[10] = 2.0**250
-    features[11] = 2.0**251
-    features[12] = 1e75
+    features[10] = np.finfo(np.float32).max
+    features[11] = 2.0**128
+    features[12] = 1e30
+    features[16] = 1e-45
+    features[17] = [1e38, -1e38, 1e-45, 1.0]
     features[13] = [1e8, -1e8, 1e8, -1e8]
     features[14] = 0.0
     features[15] = np.finfo(np.float64).max
@@ -82,13 +89,16 @@ def hostile_weights():
     some = np.where(generator.random(d) < 0.05, np.nan, noise)
     return {
         "ordinary": noise * 0.5,
+        "1e12": noise * 1e12,
         "1e25": noise * 1e25,
         "constant 1e25": np.full(d, 1e25),
         "signs 1e25": np.sign(noise) * 1e25,
         "1e-300": noise * 1e-300,
         "denormal": np.full(d, 5e-324),
+        "denormal in float32": np.sign(noise) * 1e-45,
+        "1e-30": noise * 1e-30,
+        "1e35": noise * 1e35,
         "1e70": noise * 1e70,
-        "1e150": noise * 1e150,
         "1e308": np.sign(noise) * 1e308,
         "mixed scales": noise * scales,
         "some nan": some,
@@ -115,8 +125,8 @@ def small_sum(model=None, *, clip=CLIP, micro_batch=8):
     return ClippedGradientSum(model or perceptron(), cross_entropy, clip=clip, micro_batch=micro_batch)
 
 
-def torch_parameters(model, weights):
-    """``model`` in float64 with ``weights`` loaded."""
-    model = model.to(torch.float64)
-    torch.nn.utils.vector_to_parameters(torch.from_numpy(weights), model.parameters())
+def torch_parameters(model, weights, dtype=torch.float64):
+    """``model`` in ``dtype`` with ``weights`` loaded."""
+    model = model.to(dtype)
+    torch.nn.utils.vector_to_parameters(torch.from_numpy(weights).to(dtype), model.parameters())
     return model
