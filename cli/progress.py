@@ -149,7 +149,8 @@ def _print_statement(console: Console, statement: PrivacyStatement, *, corrupt: 
     would = "" if statement.private else "with noise from the operating system it would be "
     console.print(
         f"{would}ε = {statement.epsilon:.3f} (reserved {statement.planned_epsilon:.3f}) "
-        f"at δ = {_short(statement.delta)}; unit: one {statement.unit}; neighbours: {statement.neighbours}, one record replaced by an empty slot; "
+        f"at δ = {_short(statement.delta)}; "
+        f"unit: one {statement.unit}; neighbours: {statement.neighbours}, one record replaced by an empty slot; "
         "a record is in the training or the held-out part, never in both",
         soft_wrap=True,
     )

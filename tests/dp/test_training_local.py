@@ -225,7 +225,7 @@ def test_hostile_weights_cannot_make_one_record_move_the_others(released, fixed_
     include = np.ones(len(features), bool)
     emptied = include.copy()
     emptied[np.flatnonzero(drawn)[0]] = False
-    monkeypatch.setattr(local, "draw_slots", lambda *_args: drawn)
+    monkeypatch.setattr(local, "draw_slots", lambda *_args, **_given: drawn)
 
     def move(compute):
         released.clear()
