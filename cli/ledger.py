@@ -303,8 +303,9 @@ def _told(line: RunHistory) -> list[str]:
             f"{refused.account.name}: {asked} would exceed the budget of {refused.budget_epsilon:.2f} "
             f"(δ = {_short(refused.delta)})"
         ]
-    told = [] if line.private else ["NOT PRIVATE"]
-    told += line.brands
+    told = list(line.brands)
+    if not line.private and "NOT PRIVATE" not in told:
+        told.insert(0, "NOT PRIVATE")
     told += [
         f"{item.account} {item.release}: {item.charged} charged of {item.reserved} reserved, {item.burnt} burnt"
         for item in line.releases

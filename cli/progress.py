@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from fl_engine.records import Metrics, RoundRecord, RunSummary
     from fl_engine.run import Run
 
+_WHY_NOT_PRIVATE = (
+    "--insecure-deterministic-noise makes noise that anybody can repeat and take off again; "
+    "it is for debugging, and no ε of this run holds"
+)
 TOO_WIDE = 0.3  # an interval beyond which a figure would only mislead
 _ADVERSARIES = {
     "released-model": "whoever holds the released model",
@@ -44,6 +48,8 @@ class Display:
     def begin(self, run: Run) -> None:
         """What is going to happen, and what it may cost."""
         plan = run.plan
+        if plan.insecure_deterministic_noise:
+            self._console.print(f"NOT PRIVATE: {_WHY_NOT_PRIVATE}", style="bold red", soft_wrap=True)
         local = plan.mode == "local"
         against = "everyone else together" if local else f"the server with up to {_banks(plan.corrupt)}"
         self._console.print(
@@ -138,8 +144,12 @@ def _final(summary: RunSummary) -> str:
 
 def _print_statement(console: Console, statement: PrivacyStatement, *, corrupt: int) -> None:
     console.print(Text("Privacy statement", style="bold"), f"{', '.join(statement.brands)}")
+    if not statement.private:
+        console.print(f"NOT PRIVATE: {_WHY_NOT_PRIVATE}", style="bold red", soft_wrap=True)
+    would = "" if statement.private else "with noise from the operating system it would be "
     console.print(
-        f"ε = {statement.epsilon:.3f} (reserved {statement.planned_epsilon:.3f}) at δ = {_short(statement.delta)}; "
+        f"{would}ε = {statement.epsilon:.3f} (reserved {statement.planned_epsilon:.3f}) "
+        f"at δ = {_short(statement.delta)}; "
         f"unit: one {statement.unit}; neighbours: {statement.neighbours}, one record replaced by an empty slot; "
         "a record is in the training or the held-out part, never in both",
         soft_wrap=True,

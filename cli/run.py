@@ -73,6 +73,12 @@ def _absent_unit_column(_context: click.Context, _option: click.Parameter, value
 @click.option("--ledger", metavar="FILE|URL", help="The privacy ledger. [FEDSEC_LEDGER, else the user's own]")
 @click.option("--offline", is_flag=True, help="Ask no language model, whatever the environment says.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; progress goes to standard error.")
+@click.option(
+    "--insecure-deterministic-noise",
+    is_flag=True,
+    default=None,
+    help="For debugging: noise that anybody can repeat. The run is NOT PRIVATE.",
+)
 @click.option("--unit-column", hidden=True, expose_value=False, is_eager=True, callback=_absent_unit_column)
 @click.pass_context
 def run(
@@ -221,7 +227,7 @@ def _result(run: Run, summary: RunSummary) -> dict[str, Any]:
         "run": str(run.directory.path),
         "private": statement.private,
         "privacy": {
-            "epsilon": statement.epsilon,
+            "epsilon": statement.epsilon if statement.private else None,
             "delta": statement.delta,
             "unit": statement.unit,
             "neighbours": statement.neighbours,

@@ -15,7 +15,7 @@ import msgspec
 
 from dp.accounting import epsilon
 from dp.events import Composed, DiscreteGaussianSum, DpEvent, PoissonSampled, Repeated
-from dp.statement import PrivacyStatement, Release
+from dp.statement import AdversaryBound, PrivacyStatement, Release
 from fedsec.errors import ConfigError
 
 TOLERANCE = 1e-6  # relative; the accountant itself rounds up by less
@@ -33,10 +33,7 @@ def check_epsilons(statement: PrivacyStatement) -> None:
         ("", statement.epsilon, _epsilon(statement, _charged, counted)),
         (" (reserved)", statement.planned_epsilon, _epsilon(statement, _planned)),
     ]
-    stated += [
-        (f" against {bound.name}", bound.epsilon, _epsilon(statement, _charged, bound.shares))
-        for bound in statement.adversaries
-    ]
+    stated += [(f" against {bound.name}", bound.epsilon, _against(statement, bound)) for bound in statement.adversaries]
     for which, said, found in stated:
         claimed = math.inf if said is None else said
         if not (claimed == found or math.isclose(claimed, found, rel_tol=TOLERANCE)):
@@ -44,6 +41,11 @@ def check_epsilons(statement: PrivacyStatement) -> None:
                 f"privacy.json states ε = {claimed:.9g}{which}, its releases give ε = {found:.9g}",
                 remedy="The file was changed, or is from another version of fedsec; no report is written from it.",
             )
+
+
+def _against(statement: PrivacyStatement, bound: AdversaryBound) -> float:
+    """What ``bound`` may state: nothing holds against anybody where noise can be repeated."""
+    return _epsilon(statement, _charged, bound.shares) if statement.private else math.inf
 
 
 def _epsilon(statement: PrivacyStatement, count: Callable[[Release], int], shares: int | None = None) -> float:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dp.events import DiscreteGaussianSum, DpEvent, PoissonSampled
 from dp.noise import LARGEST_VARIANCE, LOG2_DISTANCE, discrete_gaussian
 from fedsec.errors import ConfigError, LocalProtocolError
+from fedsec.keystream import KeyStream
 
 # A clipped record's real L2 norm may exceed C by this factor: what clipping in floating point can lose.
 CLIP_SLACK = 2.0**-20
@@ -125,8 +126,10 @@ class SumMechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         )
         return single if self.sampling_rate == 1 else PoissonSampled(rate=self.sampling_rate, event=single)
 
-    def add_noise(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+    def add_noise(self, values: NDArray[np.int64], *, stream: KeyStream | None = None) -> NDArray[np.int64]:
         """``values`` (int64 ``(d,)``, grid units) plus one noise share, fresh from the system's entropy.
+
+        A ``stream`` in its place is for debugging and tests: whoever knows its key can take the noise off.
 
         Raises:
             LocalProtocolError: the vector has another length or type, or was not saturated.
@@ -135,7 +138,7 @@ class SumMechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise LocalProtocolError("noise is added to an int64 vector of the mechanism's dimension")
         if values.min() < -self.saturation or values.max() > self.saturation:
             raise LocalProtocolError("noise is added to a vector that was rounded and saturated")
-        noise = discrete_gaussian(self.dimension, variance=self.share_variance, bound=self.noise_bound)
+        noise = discrete_gaussian(self.dimension, variance=self.share_variance, bound=self.noise_bound, stream=stream)
         noised: NDArray[np.int64] = values + noise
         return noised
 

@@ -90,7 +90,8 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         private: False where the run is branded NOT PRIVATE.
         brands: upper-case warnings, e.g. "SIMULATED KEYS".
-        epsilon: what this run spent (the larger of its accounts), against the target adversary, at ``delta``.
+        epsilon: what this run spent (the larger of its accounts), against the target adversary, at ``delta``; holds
+            only where ``private``.
         planned_epsilon: what was reserved for it before anything was released; never exceeded.
         delta: of every epsilon here.
         eta: at least the summed statistical distance of the sampler and cut tails; enters every epsilon here as

@@ -24,6 +24,7 @@ from fedsec.errors import FedsecError, LocalProtocolError, RemoteProtocolError
 from fedsec.exclusive import Exclusive
 from fl_engine.contribution import Contribution
 from fl_engine.data.dataset import BankData
+from fl_engine.insecure import deterministic_coins
 from fl_engine.messages import (
     OFFER_BYTES,
     Answer,
@@ -38,12 +39,13 @@ from fl_engine.messages import (
     request_limit,
 )
 from fl_engine.plan import PLAN_CONTEXT, PlannedSum, TaskPlan
+from fl_engine.policy import BankPolicy
 from fl_engine.stopwatch import Stopwatch
 from fl_engine.sums import is_sound
 from secagg.client import Client
 from secagg.identity import Identity, Roster, verify
-from secagg.policy import ClientPolicy
 
+Admit = Callable[[TaskPlan], None]
 Burn = Callable[[str, int], None]
 
 
@@ -56,6 +58,8 @@ class Bank(Exclusive):
         roster: pinned roster.
         policy: what this bank agrees to.
         data: its records; never leave.
+        admit: called with a plan that passed every other check; returns once this bank's own ledger has the whole plan
+            reserved, or raises: then the bank declines.
         burn: called with (sum's name, ordinal); returns once the charge is durable, or raises.
         burnt: attempts that the ledger says were burnt before.
         stopwatch: where its seconds are counted.
@@ -67,8 +71,9 @@ class Bank(Exclusive):
         index: int,
         identity: Identity,
         roster: Roster,
-        policy: ClientPolicy,
+        policy: BankPolicy,
         data: BankData,
+        admit: Admit,
         burn: Burn,
         burnt: frozenset[tuple[str, int]],
         stopwatch: Stopwatch,
@@ -79,6 +84,7 @@ class Bank(Exclusive):
         self._roster = roster
         self._policy = policy
         self._data = data
+        self._admit = admit
         self._burn = burn
         self._burnt = burnt
         self._watch = stopwatch
@@ -158,13 +164,14 @@ class Bank(Exclusive):
         if not is_sound(plan):
             return False
         try:
-            for planned in plan.sums:
-                self._policy.check(plan.session(planned, plan.first_attempt(planned.name), self._roster.digest))
+            self._policy.check(plan, roster_digest=self._roster.digest)
             if not plan.within_budget():
                 return False
-            self._contribution = Contribution(plan, index=self._index, data=self._data)
-        except FedsecError:  # the policy declines, or the plan is none that could be carried out
+            contribution = Contribution(plan, index=self._index, data=self._data)
+            self._admit(plan)  # last: a plan that is declined for another reason costs this bank nothing
+        except FedsecError:  # the policy or the ledger declines, or the plan is none that could be carried out
             return False
+        self._contribution = contribution
         self._plan = plan
         return True
 
@@ -188,7 +195,9 @@ class Bank(Exclusive):
             raise RemoteProtocolError(f"attempt {message.attempt} is over", peer=None, rule="one-use-of-an-attempt")
         self._abandon()
         self._attempt = message.attempt
-        self._client = Client(index=self._index, identity=self._identity, roster=self._roster, policy=self._policy)
+        self._client = Client(
+            index=self._index, identity=self._identity, roster=self._roster, policy=self._policy.sessions
+        )
         payload = self._client.advertise(message.payload)
         if self._client.session != plan.session(planned, message.attempt, self._roster.digest):
             raise RemoteProtocolError(
@@ -226,13 +235,14 @@ class Bank(Exclusive):
             )
         inputs = decode(message.inputs, RoundInputs, limit=inputs_limit(self._agreed()), peer=None)
         planned, ordinal = self._place(message.attempt)
+        coins = deterministic_coins(self._agreed(), bank=self._index, attempt=message.attempt)
         with self._watch.measure("training"):
-            values = self._computation().vector(planned, inputs)
+            values = self._computation().vector(planned, inputs, coins=coins)
         self._burn(planned.name, ordinal)
         with self._watch.measure("training"):
-            grid = self._agreed().grid(planned).quantise(values)
+            grid = self._agreed().grid(planned).quantise(values, stream=coins)
             if planned.noised:
-                grid = planned.mechanism.add_noise(grid)
+                grid = planned.mechanism.add_noise(grid, stream=coins)
         with self._watch.measure("secure_aggregation"):
             payload = client.mask(grid)
         self._masked = (request, payload)

@@ -55,7 +55,31 @@ def reserve(
             )
             for part in (PARTS if both else (HOLDOUT,))
         ]
-    ledger.reserve(run=plan.task, charges=charges, coordinator=coordinator, private=True, brands=brands, layout=layout)
+    ledger.reserve(
+        run=plan.task,
+        charges=charges,
+        coordinator=coordinator,
+        private=not plan.insecure_deterministic_noise,
+        brands=brands,
+        layout=layout,
+    )
+
+
+def check_reserved(ledger: Ledger, plan: TaskPlan) -> None:
+    """Check that ``ledger`` has all that ``plan`` may ever open reserved: what a bank asks before it takes part.
+
+    Raises:
+        LocalProtocolError: it has not; the plan would open something, or more often, that nobody paid for.
+    """
+    charges = ledger.charges(plan.task)
+    for planned in plan.sums:
+        paid = any(
+            (charge.release, charge.account.part, charge.event) == (planned.name, planned.part, planned.event())
+            and charge.count >= planned.attempts
+            for charge in charges
+        )
+        if not paid:
+            raise LocalProtocolError(f"the plan of {plan.task} has {planned.name} sums that its ledger did not reserve")
 
 
 def burnt(ledger: Ledger, run: str) -> dict[str, frozenset[int]]:

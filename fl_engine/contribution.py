@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dp.training.clipped_sum import ClippedGradientSum
 from dp.training.local import local_train
 from fedsec.errors import RemoteProtocolError
+from fedsec.keystream import KeyStream
 from fl_engine.data.dataset import BankData
 from fl_engine.evaluation import score_histogram
 from fl_engine.messages import RoundInputs
@@ -43,8 +44,12 @@ class Contribution:
         self._gradient = ClippedGradientSum(plan.model.build(), record_loss, clip=plan.sum("training").mechanism.clip)
         self._scaled: tuple[Standardiser, NDArray[np.float64]] | None = None
 
-    def vector(self, planned: PlannedSum, inputs: RoundInputs) -> NDArray[np.float64]:
+    def vector(
+        self, planned: PlannedSum, inputs: RoundInputs, *, coins: KeyStream | None = None
+    ) -> NDArray[np.float64]:
         """The vector of ``planned``, float64[dimension], in units of the quantiser.
+
+        ``coins`` are those of local training; the operating system's where they are left out.
 
         Raises:
             RemoteProtocolError: the inputs lack what this sum is computed from.
@@ -76,6 +81,7 @@ class Contribution:
             mechanism=planned.mechanism,
             steps=self._plan.local.steps,
             learning_rate=self._plan.local.learning_rate,
+            stream=coins,
         )
         return self._weight * update
 

@@ -77,6 +77,7 @@ class TaskPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         denominator: public constant that a gradient sum is divided by (records, > 0).
         bins: of each class's score histogram; 0 where evaluation is public.
         local: present in local mode.
+        insecure_deterministic_noise: every coin follows from ``initial_seed``, for debugging: NOT PRIVATE.
     """
 
     version: int = 1
@@ -99,6 +100,7 @@ class TaskPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     bins: int
     local: LocalTraining | None
     sums: tuple[PlannedSum, ...]
+    insecure_deterministic_noise: bool = False
 
     def sum(self, name: str) -> PlannedSum:
         """The planned sum of that name."""

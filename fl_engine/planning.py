@@ -104,6 +104,7 @@ def build_plan(
         bins=HISTOGRAM_BINS if federated_evaluation else 0,
         local=local,
         sums=tuple(sums),
+        insecure_deterministic_noise=settings.insecure_deterministic_noise,
     )
 
 

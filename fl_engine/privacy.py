@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from dp.accounting import epsilon, pld_epsilon
 from dp.adversaries import adversary_bounds
 from dp.events import Composed, DpEvent, Repeated
-from dp.statement import CohortParameters, MechanismParameters, PrivacyStatement, Release
+from dp.statement import AdversaryBound, CohortParameters, MechanismParameters, PrivacyStatement, Release
 from fl_engine.plan import ETA, PlannedSum, TaskPlan
 from fl_engine.records import RoundRecord
 
@@ -66,7 +68,7 @@ def privacy_statement(
     spent = _epsilon(plan, begun)
     planned = {s.name: s.attempts for s in plan.sums}
     return PrivacyStatement(
-        private=True,
+        private=not plan.insecure_deterministic_noise,
         brands=brands,
         epsilon=spent,
         planned_epsilon=_epsilon(plan, planned),
@@ -75,15 +77,7 @@ def privacy_statement(
         unit="record",
         neighbours="zero-out",
         mode=plan.mode,
-        adversaries=adversary_bounds(
-            lambda shares: [_spent_event(plan, begun, part, shares) for part in _parts(plan)],
-            mode=plan.mode,
-            corrupt=plan.corrupt,
-            honest_inputs=plan.honest_inputs,
-            min_survivors=least,
-            delta=plan.delta,
-            eta=ETA,
-        ),
+        adversaries=_bounds(plan, begun, least),
         accountant=ACCOUNTANT,
         theorem=THEOREMS[plan.mode],
         cross_checks=_cross_checks(plan, begun),
@@ -123,6 +117,22 @@ def _parts(plan: TaskPlan) -> set[str]:
 def _spent_event(plan: TaskPlan, begun: Mapping[str, int], part: str, shares: int | None) -> DpEvent:
     sums = [s for s in plan.sums if s.part == part]
     return Composed(events=tuple(Repeated(count=begun[s.name], event=s.event(shares)) for s in sums))
+
+
+def _bounds(plan: TaskPlan, begun: Mapping[str, int], survivors: int) -> tuple[AdversaryBound, ...]:
+    """What holds against each adversary, at least ``survivors`` inputs being in every opened sum."""
+    bounds = adversary_bounds(
+        lambda shares: [_spent_event(plan, begun, part, shares) for part in _parts(plan)],
+        mode=plan.mode,
+        corrupt=plan.corrupt,
+        honest_inputs=plan.honest_inputs,
+        min_survivors=survivors,
+        delta=plan.delta,
+        eta=ETA,
+    )
+    if plan.insecure_deterministic_noise:  # whoever knows the seed takes the noise off
+        return tuple(msgspec.structs.replace(bound, epsilon=None) for bound in bounds)
+    return bounds
 
 
 def _epsilon(plan: TaskPlan, begun: Mapping[str, int]) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,9 +30,11 @@ from fl_engine.coordinator import Coordinator, Evaluate, Progress
 from fl_engine.data.dataset import Dataset, load_dataset, public_holdout, synthetic_dataset
 from fl_engine.data.schema import Schema
 from fl_engine.evaluation import exact_metrics
+from fl_engine.insecure import NOT_PRIVATE
 from fl_engine.model import ModelSpec, predict, unflatten
 from fl_engine.plan import TRAINING, TaskPlan
 from fl_engine.planning import build_plan
+from fl_engine.policy import BankPolicy
 from fl_engine.privacy import INTERRUPTED, privacy_statement
 from fl_engine.records import AccountBalance, LedgerHead, Metrics, RoundRecord, RunSummary, Seconds
 from fl_engine.resume import Checkpoint, PrivateRun, RunLock
@@ -52,7 +55,7 @@ PUBLIC_OWN = (
     "and their account has no bound from then on"
 )
 EARLIER_PUBLIC = "an earlier run on these data released records of an account charged here in clear"
-BRANDS = ("SIMULATED KEYS",)
+SIMULATED_KEYS = "SIMULATED KEYS"
 
 
 class Run:
@@ -118,6 +121,7 @@ class Run:
                     roster=self.roster,
                     policy=policy,
                     data=data,
+                    admit=partial(charging.check_reserved, ledger),
                     burn=self._burn,
                     burnt=burnt,
                     stopwatch=stopwatch,
@@ -176,7 +180,7 @@ class Run:
                 dataset,
                 account=data.account(settings.seed),
                 coordinator=Identity.from_private_bytes(private.coordinator_key).public_key,
-                brands=BRANDS,
+                brands=_brands(plan),
             )
             reserved = True
         finally:
@@ -338,6 +342,7 @@ class Run:
             "schema": self.dataset.schema.to_toml(),
             "standardiser": "" if standardiser is None else msgspec.json.encode(standardiser).decode(),
             "model": msgspec.json.encode(self.plan.model).decode(),
+            "brands": ", ".join(_brands(self.plan)),
         }
 
     def statement(self) -> PrivacyStatement:
@@ -352,7 +357,7 @@ class Run:
             begun=self.progress.begun,
             records=self.progress.records,
             charged_to=charging.charged_parts(self._ledger, self.directory.name),
-            brands=BRANDS,
+            brands=_brands(self.plan),
             outside_ledger=tuple(outside),
         )
 
@@ -487,9 +492,13 @@ def _read(settings: RunSettings, data: DataSettings, ledger: Ledger) -> Dataset:
     )
 
 
-def _policy(plan: TaskPlan) -> ClientPolicy:
+def _brands(plan: TaskPlan) -> tuple[str, ...]:
+    return (NOT_PRIVATE, SIMULATED_KEYS) if plan.insecure_deterministic_noise else (SIMULATED_KEYS,)
+
+
+def _policy(plan: TaskPlan) -> BankPolicy:
     """The policy of a simulated bank: the operator of all ten asked for this very plan."""
-    return ClientPolicy(
+    sessions = ClientPolicy(
         tasks=frozenset({plan.task}),
         purposes=frozenset(planned.name for planned in plan.sums),
         modes=frozenset({plan.mode}),
@@ -498,4 +507,11 @@ def _policy(plan: TaskPlan) -> ClientPolicy:
         max_corrupt=plan.corrupt,
         min_honest_inputs=plan.honest_inputs,
         min_noise_multiplier=min(planned.mechanism.noise_multiplier for planned in plan.sums),
+    )
+    return BankPolicy(
+        sessions=sessions,
+        max_epsilon=plan.epsilon,
+        max_delta=plan.delta,
+        architectures=frozenset({plan.model.hidden}),
+        insecure_deterministic_noise=plan.insecure_deterministic_noise,
     )

@@ -40,6 +40,7 @@ class RunSettings(pydantic.BaseModel):
         holdout: share of the records held out, by an independent coin each.
         seed: of synthetic data, partition, initialisation and injected dropouts; never of noise, masks or splits.
         engine: "local", all banks in this process.
+        insecure_deterministic_noise: for debugging: noise and coins follow from ``seed``, so the run is NOT PRIVATE.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +59,7 @@ class RunSettings(pydantic.BaseModel):
     holdout: Fraction = 0.2
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**32)] = 1
     engine: Literal["local"] = "local"
+    insecure_deterministic_noise: bool = False
 
     def to_toml(self) -> str:
         """The settings as ``--config`` reads them; unset ones are left out."""

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedsec.errors import ConfigError, LocalProtocolError
+from fedsec.keystream import KeyStream
 from fedsec.rounding import stochastic_round
 
 MAX_RING_BITS = 64
@@ -87,13 +88,15 @@ class Quantiser:
         self.input_bound = index(saturation) + index(noise_bound)
         self.ring_bits = index(ring_bits)
 
-    def quantise(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        """``values * scale`` stochastically rounded with OS coins and saturated; shape ``(d,)``, |q| <= M_x.
+    def quantise(self, values: NDArray[np.float64], *, stream: KeyStream | None = None) -> NDArray[np.int64]:
+        """``values * scale`` stochastically rounded and saturated; shape ``(d,)``, |q| <= M_x.
+
+        ``stream`` has the coins; fresh ones from the operating system where it is left out.
 
         Raises:
             ValueError: a value is NaN.
         """
-        return stochastic_round(values, saturation=self.saturation, scale=self.scale)
+        return stochastic_round(values, saturation=self.saturation, scale=self.scale, stream=stream)
 
     def lift(self, words: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
         """Ring words (low b bits count) as the integers in [-R/2, R/2) that they stand for, int64 of the same shape."""

@@ -135,7 +135,7 @@ def budget_error(refused: Refused) -> BudgetError:
         why = f"its {budget:.2f} {at} cannot cover what has no bound: a release without a guarantee, or lost entries"
         remedy = "no budget covers that; `fedsec ledger show` names the run or the loss"
     elif not refused.private:
-        why = f"the run adds no noise and so has no finite ε, and the budget is {budget:.2f} {at}"
+        why = f"the run's noise protects nobody, so it has no finite ε, and the budget is {budget:.2f} {at}"
         remedy = "for debugging, use a data set id without a budget"
     elif refused.asked_eta > allowance:
         why = f"its noise is {refused.asked_eta:.1g} from ideal, and {budget:.2f} {at} leaves {allowance:.1g} for that"

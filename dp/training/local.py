@@ -62,6 +62,7 @@ def local_train(
     mechanism: SumMechanism,
     steps: int,
     learning_rate: float,
+    stream: KeyStream | None = None,
 ) -> NDArray[np.float64]:
     """Train ``steps`` noised steps from ``weights`` on one bank's slots; return the update, float64 ``(d,)``.
 
@@ -72,6 +73,7 @@ def local_train(
         mechanism: clip, grid, noise of one share (``honest_inputs == 1``) and sampling rate of a step.
         steps: how many (>= 1); public, and what the ledger was charged for.
         learning_rate: of Adam (betas 0.9 and 0.99) on the sum divided by the expected batch, rate * slots.
+        stream: all coins; fresh OS streams where it is left out. Given for debugging only.
 
     Raises:
         ConfigError: the mechanism is not one bank's own, or weights are not finite.
@@ -88,10 +90,10 @@ def local_train(
     for _ in range(steps):
         # Every slot is computed, drawn or not, at its own place: a row's last bits depend on where it lies in a matrix,
         # so a batch laid out by what was drawn would let one record move the results of all after it.
-        drawn = draw_slots(slots, mechanism.sampling_rate)
+        drawn = draw_slots(slots, mechanism.sampling_rate, stream=stream)
         total = clipped_sum(current.numpy(), features, labels, drawn & include)
-        rounded = stochastic_round(total * mechanism.grid_scale, saturation=mechanism.saturation)
-        noised = mechanism.add_noise(rounded).astype(np.float64) / mechanism.grid_scale
+        rounded = stochastic_round(total * mechanism.grid_scale, saturation=mechanism.saturation, stream=stream)
+        noised = mechanism.add_noise(rounded, stream=stream).astype(np.float64) / mechanism.grid_scale
         current.grad = torch.from_numpy(noised / (mechanism.sampling_rate * slots))
         optimiser.step()
     update: NDArray[np.float64] = (current - start).numpy()

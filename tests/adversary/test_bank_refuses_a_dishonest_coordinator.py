@@ -42,6 +42,7 @@ from fl_engine.messages import (
 from fl_engine.model import ModelSpec, initial_weights
 from fl_engine.plan import PLAN_CONTEXT, PlannedSum, TaskPlan
 from fl_engine.planning import build_plan
+from fl_engine.policy import BankPolicy
 from fl_engine.scaling import Standardiser
 from fl_engine.settings import RunSettings
 from fl_engine.stopwatch import Stopwatch
@@ -59,15 +60,24 @@ IDENTITIES = [Identity.generate() for _ in range(5)]
 ROSTER = Roster(server=SERVER.public_key, members=tuple((i, key.public_key) for i, key in enumerate(IDENTITIES)))
 VICTIM = 2
 STEPS = ("advertise", "share", "mask", "agree", "unmask")
-LAX = ClientPolicy(  # so that the plan, not the policy, is what protects
-    tasks=frozenset({"task"}),
-    purposes=frozenset({"scaling", "training", "evaluation"}),
-    modes=frozenset({"distributed", "local"}),
-    min_corrupt=0,
-    max_corrupt=4,
-    min_honest_inputs=1,
-    min_noise_multiplier=0.0,
+LAX = BankPolicy(  # so that the plan, not the policy, is what protects
+    sessions=ClientPolicy(
+        tasks=frozenset({"task"}),
+        purposes=frozenset({"scaling", "training", "evaluation"}),
+        modes=frozenset({"distributed", "local"}),
+        min_corrupt=0,
+        max_corrupt=4,
+        min_honest_inputs=1,
+        min_noise_multiplier=0.0,
+    ),
+    max_epsilon=1000.0,
+    max_delta=1.0,
+    architectures=frozenset({(64, 32)}),
 )
+
+
+def stricter(**sessions: Any) -> BankPolicy:
+    return dataclasses.replace(LAX, sessions=dataclasses.replace(LAX.sessions, **sessions))
 
 
 SLOTS = tuple(bank.slots for bank in DATASET.banks)
@@ -107,7 +117,8 @@ class Federation:
     """Five honest banks that accepted a plan, and a coordinator without scruples."""
 
     plan: TaskPlan = PLAN
-    policy: ClientPolicy = LAX
+    policy: BankPolicy = LAX
+    admit: Callable[[TaskPlan], None] = lambda _: None
     burns: list[tuple[str, int]] = field(default_factory=list)
     burnt: frozenset[tuple[str, int]] = frozenset()
     masked: list[int] = field(default_factory=list)  # attempts of which the victim's masked input left
@@ -127,6 +138,7 @@ class Federation:
             roster=ROSTER,
             policy=self.policy,
             data=data,
+            admit=self.admit,
             burn=burn,
             burnt=self.burnt if index == VICTIM else frozenset(),
             stopwatch=Stopwatch(),
@@ -708,7 +720,7 @@ def test_offer_after_offer_does_not_find_out_the_policy() -> None:
         )
         return msgspec.structs.replace(PLAN, sums=made)
 
-    strict = dataclasses.replace(LAX, min_noise_multiplier=31.0)
+    strict = stricter(min_noise_multiplier=31.0)
     federation = Federation(policy=strict)
     bank, control = (federation.bank(VICTIM, DATASET.banks[VICTIM]) for _ in range(2))
     answers = [bank.consider(offer_of(with_noise(z))) for z in (30.0, 30.5, 31.5, 40.0)]
@@ -717,7 +729,7 @@ def test_offer_after_offer_does_not_find_out_the_policy() -> None:
 
 
 def test_a_mode_that_the_bank_did_not_agree_to_is_declined() -> None:
-    strict = dataclasses.replace(LAX, modes=frozenset({"distributed"}))
+    strict = stricter(modes=frozenset({"distributed"}))
     bank = Federation(policy=strict).bank(VICTIM, DATASET.banks[VICTIM])
     assert bank.consider(offer_of(LOCAL)) == encode(Answer(accepted=False))
 
@@ -789,15 +801,3 @@ def test_an_offer_that_is_no_offer_is_refused() -> None:
     assert refused(lambda: bank.consider(offer)) == "encoding"
     assert refused(lambda: bank.consider(encode(Offer(plan=bytes(OFFER_BYTES), signature=b"")))) == "size"
     assert bank.consider(offer_of(PLAN)) == encode(Answer(accepted=True))  # control: what is no offer is no refusal
-
-
-def test_the_banks_own_policy_declines_like_everything_else() -> None:
-    policy = ClientPolicy(
-        tasks=frozenset({"another task"}),
-        purposes=LAX.purposes,
-        modes=LAX.modes,
-        max_corrupt=4,
-        min_noise_multiplier=0.0,
-    )
-    bank = Federation(policy=policy).bank(VICTIM, DATASET.banks[VICTIM])
-    assert bank.consider(offer_of(PLAN)) == encode(Answer(accepted=False))

@@ -226,6 +226,15 @@ def _statement(
         outside += ("Column types were inferred from the file.",)
         if evaluation == "public":
             outside += ("Metrics on the public holdout after every round, without noise.",)
+    bounds = adversary_bounds(
+        lambda shares: [spent(part, shares) for part in parts],
+        mode="local" if mode == "local" else "distributed",
+        corrupt=corrupt,
+        honest_inputs=honest,
+        min_survivors=max(threshold, banks - 2),
+        delta=DELTA,
+        eta=ETA,
+    )
     return PrivacyStatement(
         private=private,
         brands=brands,
@@ -236,15 +245,7 @@ def _statement(
         unit="record",
         neighbours="zero-out",
         mode=mode,
-        adversaries=adversary_bounds(
-            lambda shares: [spent(part, shares) for part in parts],
-            mode="local" if mode == "local" else "distributed",
-            corrupt=corrupt,
-            honest_inputs=honest,
-            min_survivors=max(threshold, banks - 2),
-            delta=DELTA,
-            eta=ETA,
-        ),
+        adversaries=tuple(bound if private else msgspec.structs.replace(bound, epsilon=None) for bound in bounds),
         accountant="fedsec zCDP accountant 1",
         theorem="Kairouz, Liu, Steinke 2021 (arXiv 2102.06387), Theorem 1; conversion: Canonne, Kamath, Steinke 2020",
         cross_checks={"pld": epsilon * 0.948, "prv": epsilon * 0.949},

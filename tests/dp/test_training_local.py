@@ -69,7 +69,7 @@ def released(monkeypatch):
     """What is handed to the noise, in order; nothing is noised."""
     seen = []
 
-    def keep(self, values):
+    def keep(self, values, **_):
         seen.append(values)
         return values
 
@@ -119,7 +119,7 @@ def test_without_noise_the_steps_lower_the_loss(released):
 def test_the_update_is_a_function_of_what_was_noised(monkeypatch):
     features, labels, include = records(perceptron, SLOTS)
     constant = np.arange(D, dtype=np.int64)
-    monkeypatch.setattr(SumMechanism, "add_noise", lambda self, values: constant)
+    monkeypatch.setattr(SumMechanism, "add_noise", lambda self, values, **_: constant)
     first = train(features, labels, include)
     second = train(hostile_rows(), 1.0 - labels, ~include)
     assert np.array_equal(first, second)
@@ -230,7 +230,7 @@ def test_hostile_weights_cannot_make_one_record_move_the_others(released, fixed_
     include = np.ones(len(features), bool)
     emptied = include.copy()
     emptied[np.flatnonzero(drawn)[0]] = False
-    monkeypatch.setattr(local, "draw_slots", lambda *_args: drawn)
+    monkeypatch.setattr(local, "draw_slots", lambda *_args, **_given: drawn)
 
     def move(compute):
         released.clear()

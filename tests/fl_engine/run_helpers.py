@@ -62,8 +62,8 @@ class Record:
             self.masked.setdefault(client.session.round, {})[client._index] = values.copy()
             return reply
 
-        def noising(mechanism: SumMechanism, values: NDArray[np.int64]) -> NDArray[np.int64]:
-            noised = add_noise(mechanism, values)
+        def noising(mechanism: SumMechanism, values: NDArray[np.int64], **given: Any) -> NDArray[np.int64]:
+            noised = add_noise(mechanism, values, **given)
             self.noise.setdefault(mechanism.name, []).append((values.copy(), noised.copy()))
             return noised
 

@@ -79,14 +79,14 @@ def finished_run(folder: Any, *, mode: str = "distributed") -> Any:
 
 def without_noise(patch: pytest.MonkeyPatch) -> None:
     """A control: the production step that adds a bank's noise returns its input."""
-    patch.setattr(SumMechanism, "add_noise", lambda _, values: values.copy())
+    patch.setattr(SumMechanism, "add_noise", lambda _, values, **__: values.copy())
 
 
 def with_part_of_the_noise(patch: pytest.MonkeyPatch, part: float) -> None:
     """A control: the production step adds ``part`` of the noise."""
     whole = SumMechanism.add_noise
 
-    def add(mechanism: SumMechanism, values: np.ndarray) -> np.ndarray:
+    def add(mechanism: SumMechanism, values: np.ndarray, **_: object) -> np.ndarray:
         return values + np.rint(part * whole(mechanism, np.zeros_like(values))).astype(np.int64)
 
     patch.setattr(SumMechanism, "add_noise", add)
