@@ -8,9 +8,12 @@ tests said. A run of a part checks nothing. Under pytest-xdist the process that 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import postgres
 
 TEST_FILE = re.compile(r"\btests/(?:\w+/)*test_\w+\.py\b")
 SELECTIONS = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "collectonly", "stepwise")
@@ -68,3 +71,12 @@ def is_whole(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     if is_whole(config):
         config.pluginmanager.register(NamedTestsRan(config), "named-tests-ran")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """A real server, once for all tests of a process."""
+    if why := postgres.missing():
+        pytest.skip(why)
+    with postgres.server() as server:
+        yield server
