@@ -36,7 +36,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
             yield place
 
 
-@pytest.mark.parametrize(("name", "sample"), [("first use", 6), ("whole run", 8)])
+@pytest.mark.parametrize(("name", "sample"), [("first use", 4), ("whole run", 6)])
 def test_no_point_of_the_sample_loses_a_release(place: Place, name: str, sample: int) -> None:
     scenario = BY_NAME[name]
     chosen = sorted(random.SystemRandom().sample(range(points_of(scenario, place)), sample))
