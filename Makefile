@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 
-.PHONY: run test check clean vectors mutants mutants-all fuzz
+.PHONY: run test check clean vectors mutants mutants-all fuzz faults
 
 run: $(STAMP)
 	$(BIN)/fedsec run --epsilon 3
@@ -34,6 +34,10 @@ mutants-all: $(TEST_STAMP) $(VENV)/.installed-mutation
 
 fuzz: $(TEST_STAMP) $(VENV)/.installed-fuzz
 	$(BIN)/python -m tests.fuzz --inputs 1000000
+
+# Kills, torn writes, full disks and lost connections at every system call of the ledger, on SQLite and PostgreSQL.
+faults: $(TEST_STAMP)
+	$(BIN)/python -m tests.faults
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import postgres
+
 TEST_FILE = re.compile(r"\btests/(?:\w+/)*test_\w+\.py\b")
 SELECTIONS = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "collectonly", "stepwise")
 
@@ -83,3 +85,12 @@ def home_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 def home_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test may see, or leave, what another kept there."""
     monkeypatch.setenv("FEDSEC_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """A real server, once for all tests of a process."""
+    if why := postgres.missing():
+        pytest.skip(why)
+    with postgres.server() as server:
+        yield server

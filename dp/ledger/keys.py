@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -42,19 +43,23 @@ def verifies(public_key: bytes, signature: bytes, label: bytes, message: bytes) 
 
 
 def create_key_file(path: Path) -> Ed25519PrivateKey:
-    """Write a fresh signing key to ``path`` (PKCS8 PEM, mode 0600), durably and only if there is no such
-    file.
+    """A fresh signing key (PKCS8 PEM, mode 0600), durably in the draft beside ``path``, for a ledger without an entry.
+
+    It gets its name by :func:`load_signing_key`, once the ledger names it. Until then nothing was signed with it, so a
+    draft of a process that was killed is simply written over.
 
     Raises:
-        LedgerError: the file exists, so a ledger that it signed is missing.
+        LedgerError: there is a key at ``path``, so a ledger that it signed is missing.
+        ConfigError: the folder cannot be written.
     """
-    try:
-        return new_key_file(path)
-    except FileExistsError as error:
+    if path.exists():
         raise LedgerError(
             f"there is a signing key {path} but no ledger that it signed: was the ledger deleted or moved?",
             remedy="restore the ledger from a backup; to start with nothing spent, move the key file away",
-        ) from error
+        )
+    key = Ed25519PrivateKey.generate()
+    write_durably(_draft(path), _pem(key))
+    return key
 
 
 def new_key_file(path: Path) -> Ed25519PrivateKey:
@@ -62,11 +67,29 @@ def new_key_file(path: Path) -> Ed25519PrivateKey:
 
     Raises:
         FileExistsError: there is such a file.
+        ConfigError: the folder cannot be written.
     """
     key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    write_durably(path, pem, exclusive=True)
+    write_durably(path, _pem(key), exclusive=True)
     return key
+
+
+def load_signing_key(path: Path, public_key: bytes) -> Ed25519PrivateKey | None:
+    """The key in ``path`` if it is the ``public_key``'s; a draft that is gets that name first.
+
+    Raises:
+        LedgerError: the file holds no Ed25519 key.
+    """
+    if not path.exists():
+        try:
+            fresh = load_key_file(_draft(path))
+        except LedgerError:
+            fresh = None
+        if fresh is not None and public_bytes(fresh) == public_key:
+            with contextlib.suppress(FileNotFoundError):  # another process was first
+                _draft(path).replace(path)
+    key = load_key_file(path)
+    return key if key is not None and public_bytes(key) == public_key else None
 
 
 def load_key_file(path: Path) -> Ed25519PrivateKey | None:
@@ -126,8 +149,19 @@ def write_durably(path: Path, data: bytes, *, exclusive: bool = False) -> None:
 
     Raises:
         FileExistsError: ``exclusive`` and the file exists.
+        ConfigError: it cannot be written, because the disk is full for one.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        _write_durably(path, data, exclusive=exclusive)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", remedy="make room or get access") from error
+
+
+def _write_durably(path: Path, data: bytes, *, exclusive: bool) -> None:
+    # One name for all processes, which the ledger's write lock keeps apart: a killed one leaves no second secret about.
+    temporary = path.with_name(f"{path.name}.tmp")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
             file.write(data)
@@ -139,11 +173,26 @@ def write_durably(path: Path, data: bytes, *, exclusive: bool = False) -> None:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in the folder survive a power cut."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
 
 
 def _from_hex(text: bytes) -> bytes | None:

@@ -14,6 +14,8 @@ from fedsec.errors import ConfigError
 from fedsec.home import private_folder
 
 ENVIRONMENT_VARIABLE = "FEDSEC_LEDGER"
+_SERVERS = ("postgresql", "postgresql+psycopg")
+_SECRET_PARAMETERS = ("password", "sslpassword")  # of libpq's that a URL may carry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,13 @@ class Location:
     key_path: Path
     secrets_path: Path
     label: str
+
+    @property
+    def passwords(self) -> tuple[str, ...]:
+        """The secrets in the URL, for messages to leave out."""
+        named = [self.url.query.get(name, "") for name in _SECRET_PARAMETERS]
+        values = [*(named if self.path is None else ()), self.url.password or ""]
+        return tuple(str(value) for value in values if value)
 
     @property
     def reference(self) -> str:
@@ -63,7 +72,13 @@ def resolve(option: str | os.PathLike[str] | None = None) -> Location:
         if not url.database or url.database == ":memory:":
             raise ConfigError("a ledger in memory keeps no budget", remedy="name a file")
         return _embedded(Path(url.database))
-    label = url.set(password=None).render_as_string()
+    if url.drivername not in _SERVERS or not url.database:
+        raise ConfigError(
+            f"a ledger is a file, or a database of PostgreSQL through psycopg, not {url.drivername}",
+            remedy="write it as postgresql+psycopg://USER@HOST/DATABASE",
+        )
+    url = url.set(drivername="postgresql+psycopg")
+    label = url._replace(password=None).difference_update_query(_SECRET_PARAMETERS).render_as_string()
     folder = private_folder()
     stem = "ledger-" + hashlib.sha256(label.encode()).hexdigest()[:16]
     return Location(

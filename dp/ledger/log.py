@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,15 +19,30 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
 from dp.ledger.agreement import Agreement, Disagreement, compare
-from dp.ledger.entries import GENESIS, Burnt, Entry, Lost, Opened, Payload, decode, is_chained, is_signed, make_entry
+from dp.ledger.entries import (
+    GENESIS,
+    Burnt,
+    Entry,
+    Lost,
+    Opened,
+    Payload,
+    Refused,
+    Reserved,
+    decode,
+    is_chained,
+    is_signed,
+    make_entry,
+)
 from dp.ledger.heads import Head, head_of
 from dp.ledger.kept import Kept, KeptHeads
-from dp.ledger.keys import create_key_file, load_key_file, public_bytes
+from dp.ledger.keys import create_key_file, load_signing_key, public_bytes
 from dp.ledger.location import Location
+from dp.ledger.postgres import LockedError, TransientError
 from dp.ledger.state import State
-from dp.ledger.store import Store, append, entries_from, has_good_types
-from fedsec.errors import ConfigError, FedsecError, LedgerError, LocalProtocolError
+from dp.ledger.store import BUSY_SECONDS, Store, append, entries_from, has_good_types
+from fedsec.errors import ConfigError, LedgerError, LocalProtocolError
 
+_RETRY_SECONDS = 0.05
 _RESTORE = "`fedsec ledger verify` says what holds; restore the ledger from a backup"
 
 
@@ -105,14 +121,24 @@ class Log:
 
         Raises:
             LocalProtocolError, RemoteProtocolError: a payload breaks a rule.
-            LedgerError: the signing key is missing, or the entries cannot be read or written.
+            LedgerError: the signing key is missing, the entries cannot be read or written, or whether they were written
+                is not known.
+            TransientError: the server is away, or another process came first: nothing was written.
         """
         with self.locked():
             pending: list[Payload] = []
-            with self._store.writing() as connection:
-                self._catch_up(connection)
-                yield pending
-                written = [self._append(connection, payload) for payload in pending]
+            written: list[Entry] = []
+            decided = False
+            try:
+                with self._store.writing() as connection:
+                    self._catch_up(connection)
+                    yield pending
+                    decided = True
+                    written = self._append(connection, pending)
+            except TransientError as error:
+                if not decided:
+                    raise
+                written = self._write_again(pending, written, error)
             # Committed: only now may the state know of it, and it takes what a reader would take.
             for entry in written:
                 self._advance(entry, decode(entry.payload, seq=entry.seq))
@@ -120,6 +146,41 @@ class Log:
             # reservation counts in full until it is settled.
             if any(not isinstance(payload, Burnt) for payload in pending):
                 self._keep_head()
+
+    def _write_again(self, pending: list[Payload], tried: list[Entry], error: TransientError) -> list[Entry]:
+        """After a failure that may have struck after the commit: find ``tried`` in the ledger, or write ``pending``.
+
+        Whoever holds the writers' lock knows that the broken session has ended, so what is not there by now never
+        comes; if it did, its number would be taken. Entries of others in between do no harm to a payload that still
+        keeps the rules, but a reservation was weighed against a balance that they changed.
+        """
+        deadline = time.monotonic() + BUSY_SECONDS
+        unknown = list(tried)
+        done = overtaken = False
+        while time.monotonic() < deadline:
+            written: list[Entry] = []
+            try:
+                with self._store.writing() as connection:
+                    fresh = self._catch_up(connection)
+                    done = done or any(entry in unknown for entry in fresh)
+                    overtaken = overtaken or bool(fresh)
+                    if not done and overtaken and any(isinstance(payload, Reserved | Refused) for payload in pending):
+                        break
+                    if not done:
+                        written = self._append(connection, pending)
+                        unknown += written
+            except (TransientError, LockedError):
+                if not done:
+                    time.sleep(_RETRY_SECONDS)
+                    continue
+            return [] if done else written
+        if overtaken or not unknown:
+            raise error
+        raise LedgerError(
+            f"the connection to the ledger {self._location.label} broke while entry {unknown[0].seq} was written: "
+            "whether it is there is not known, so nothing may leave",
+            remedy="`fedsec ledger show` tells, once the server is back",
+        ) from error
 
     def _start(self, *, create: bool, kept: Sequence[Kept], give_up: bool) -> None:
         with self.reading():
@@ -131,10 +192,8 @@ class Log:
             raise LedgerError(f"the ledger {self._location.label} holds no entry", remedy=_RESTORE)
         if empty:
             self._found()
-        if self._key is None:  # only now: the key file is older than entry 0
-            self._key = load_key_file(self._location.key_path)
-        if self._key is not None and public_bytes(self._key) != self.public_key:
-            self._key = None
+        if self._key is None:  # only now: the key is older than entry 0
+            self._key = load_signing_key(self._location.key_path, self.public_key)
         if give_up:
             self._give_up(agreement.disagreements)
         with self.locked():
@@ -176,20 +235,23 @@ class Log:
                 self._heads.note(self.head, at=now(), lost=self.state.lost)
 
     def _found(self) -> None:
-        try:
-            with self.writing() as pending:
-                if self._head is not None:
-                    return  # another process was first
-                self._location.key_path.parent.mkdir(parents=True, exist_ok=True)
-                self._key = create_key_file(self._location.key_path)
-                public_key = public_bytes(self._key)
-                pending.append(Opened(ledger=secrets.token_hex(16), public_key=public_key, at=now()))
-        except FedsecError:
-            if self._key is not None:  # made here, and entry 0 was not written
-                self._location.key_path.unlink()
-            raise
+        with self.writing() as pending:
+            if self._head is not None:
+                return  # another process was first
+            self._location.key_path.parent.mkdir(parents=True, exist_ok=True)
+            self._key = create_key_file(self._location.key_path)
+            public_key = public_bytes(self._key)
+            pending.append(Opened(ledger=secrets.token_hex(16), public_key=public_key, at=now()))
+        self._key = None  # the draft gets its name, now that the ledger names it
 
-    def _append(self, connection: Connection, payload: Payload) -> Entry:
+    def _append(self, connection: Connection, payloads: list[Payload]) -> list[Entry]:
+        entries: list[Entry] = []
+        for payload in payloads:
+            entries.append(self._made(payload, after=entries[-1] if entries else self._head))
+            append(connection, entries[-1])
+        return entries
+
+    def _made(self, payload: Payload, *, after: Entry | None) -> Entry:
         self.state.check(payload)
         if self._key is None:
             raise LedgerError(
@@ -197,20 +259,18 @@ class Log:
                 f"its signing key {self._location.key_path} is missing or another one",
                 remedy="restore the key file; without it the ledger can only be shown and verified",
             )
-        seq, previous = (0, GENESIS) if self._head is None else (self._head.seq + 1, self._head.hash)
-        entry = make_entry(self._key, seq=seq, previous=previous, payload=payload)
-        append(connection, entry)
-        return entry
+        seq, previous = (0, GENESIS) if after is None else (after.seq + 1, after.hash)
+        return make_entry(self._key, seq=seq, previous=previous, payload=payload)
 
-    def _catch_up(self, connection: Connection) -> None:
-        """Replay what other processes appended, after checking that it continues what was read before."""
+    def _catch_up(self, connection: Connection) -> list[Entry]:
+        """Replay and return what other processes appended, after checking that it continues what was read before."""
         fresh = entries_from(connection, 0 if self._head is None else self._head.seq)
         if self._head is not None:
             if not fresh or fresh[0] != self._head:
                 raise self._broken(self._head.seq, "was taken back or rewritten while the ledger was open")
             fresh = fresh[1:]
         if not fresh:
-            return
+            return fresh
         previous = self._head
         payloads = []
         for entry in fresh:
@@ -225,6 +285,7 @@ class Log:
             raise self._broken(fresh[-1].seq, "is not signed by the ledger's key")
         for entry, payload in zip(fresh, payloads, strict=True):
             self._advance(entry, payload)
+        return fresh
 
     def _advance(self, entry: Entry, payload: Payload) -> None:
         self.state.replay(payload, seq=entry.seq)

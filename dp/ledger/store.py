@@ -1,7 +1,7 @@
 """The table of entries in a database: short transactions, whole rows, and errors in one clear sentence.
 
-Nothing here knows what an entry means. SQLite (one file, WAL, ``synchronous=FULL``) is the embedded default;
-other databases run every transaction at SERIALIZABLE.
+Nothing here knows what an entry means. SQLite (one file, WAL, ``synchronous=FULL``) is the embedded default; a server
+is PostgreSQL (:mod:`dp.ledger.postgres`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from dp.ledger import postgres
 from dp.ledger.entries import Entry
+from dp.ledger.keys import sync_folder
 from dp.ledger.location import Location
+from dp.ledger.postgres import LockedError
 from fedsec.errors import ConfigError, FedsecError, LedgerError
 
 BUSY_SECONDS = 10.0
@@ -93,6 +96,7 @@ class Store:
         with (
             _translated(self._location),
             self._engine.connect() as connection,
+            self._taking_turns(connection),
             connection.execution_options(fedsec_writes=True).begin(),
         ):
             yield connection
@@ -110,6 +114,9 @@ class Store:
         finally:
             self._engine.dispose()
 
+    def _taking_turns(self, connection: Connection) -> AbstractContextManager[None]:
+        return nullcontext() if self._location.path is not None else postgres.taking_turns(connection, self._location)
+
     def _prepare_table(self, *, create: bool) -> None:
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
@@ -121,7 +128,7 @@ class Store:
                             return
                         raise _damaged(self._location, fault)
                 break
-            except _LockedError:
+            except LockedError:
                 # Switching a new file to WAL does not wait for another process that does the same.
                 if time.monotonic() > deadline:
                     raise
@@ -149,12 +156,28 @@ def entries_from(connection: Connection, seq: int) -> list[Entry]:
 
 def append(connection: Connection, entry: Entry) -> None:
     """Insert ``entry`` in the transaction of ``connection``."""
-    connection.execute(_ENTRIES.insert().values(entry._asdict()))
+    done = connection.execute(_ENTRIES.insert().values(entry._asdict()), execution_options={"preserve_rowcount": True})
+    if done.rowcount != 1:
+        raise LedgerError(
+            f"the database took entry {entry.seq} without storing it: a trigger or rule is in the way",
+            remedy="`fedsec ledger verify` names it; remove it",
+        )
 
 
 def has_good_types(entry: Entry) -> bool:
     """Whether every cell has its declared type; SQLite itself does not enforce that."""
     return isinstance(entry.seq, int) and all(isinstance(cell, bytes) for cell in entry[1:])
+
+
+@contextmanager
+def _reached(engine: Engine, location: Location) -> Iterator[Connection]:
+    """A connection to a server that answers and has a ledger: whatever is wrong before that is no damage."""
+    with _translated(location):
+        connection = engine.connect()
+    with connection:
+        with _translated(location):
+            connection.execute(text(f"{_SELECT} LIMIT 0"))
+        yield connection
 
 
 class Salvage:
@@ -180,10 +203,10 @@ class Salvage:
             raise ConfigError(f"there is no ledger {location.label}", remedy="name the ledger's file with --ledger")
         engine = _reading_engine(location)
         try:
-            with engine.connect() as connection:
+            with engine.connect() if location.path is not None else _reached(engine, location) as connection:
                 self._read(connection, location)
         except _UNREADABLE as error:
-            self.structure = _words(error)
+            self.structure = _words(error, location)
         finally:
             engine.dispose()
 
@@ -193,7 +216,7 @@ class Salvage:
             for row in connection.execute(text(f"{_SELECT} ORDER BY seq")):
                 self.entries.append(Entry(*row))
         except _UNREADABLE as error:
-            self.complaint = _words(error)
+            self.complaint = _words(error, location)
             try:
                 for row in connection.execute(text("SELECT seq, hash FROM entries ORDER BY seq DESC")):
                     self.resumes = row[0]
@@ -215,13 +238,18 @@ def _extras(connection: Connection, location: Location) -> tuple[str, ...]:
     if location.path is not None:
         found = connection.execute(text("SELECT type, name FROM sqlite_master ORDER BY type, name"))
         extras += [f"{kind} {name}" for kind, name in found if (kind, name) != ("table", _ENTRIES.name)]
+    else:
+        extras += postgres.extras(connection, _ENTRIES.name)
     return tuple(extras)
 
 
 def _prepare_file(path: Path, *, create: bool) -> None:
     if create:
         try:
+            new = not path.exists()
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            if new:
+                sync_folder(path.parent)
         except OSError as error:
             raise ConfigError(
                 f"the ledger {path} cannot be opened: {error.strerror}",
@@ -236,7 +264,7 @@ def _prepare_file(path: Path, *, create: bool) -> None:
 
 def _engine(location: Location, *, configure: bool = True) -> Engine:
     if location.path is None:
-        return create_engine(location.url, isolation_level="SERIALIZABLE")
+        return postgres.engine(location, busy_seconds=BUSY_SECONDS)
     engine = create_engine(
         location.url,
         poolclass=StaticPool,
@@ -267,25 +295,22 @@ def _reading_engine(location: Location) -> Engine:
     return _engine(replace(location, url=frozen), configure=False)
 
 
-class _LockedError(ConfigError):
-    """Another process holds the ledger."""
-
-
 @contextmanager
 def _translated(location: Location) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise _explained(error, location) from error
+        told = None if location.path is not None else postgres.explained(error, _words(error, location), location)
+        raise told or _explained(error, location) from error
     except sqlite3.Error as error:
         raise _explained(error, location) from error
 
 
 def _explained(error: Exception, location: Location) -> FedsecError:
-    words = _words(error)
+    words = _words(error, location)
     said = words.lower()
     if "locked" in said or "busy" in said:
-        return _LockedError(
+        return LockedError(
             f"the ledger {location.label} is locked by another process",
             remedy="wait until the other fedsec command has finished, and try again",
         )
@@ -306,6 +331,9 @@ def _damaged(location: Location, fault: str) -> LedgerError:
     )
 
 
-def _words(error: BaseException) -> str:
+def _words(error: BaseException, location: Location) -> str:
     original: Any = getattr(error, "orig", None) or error
-    return str(original).splitlines()[0] if str(original) else type(original).__name__
+    words = str(original).splitlines()[0] if str(original) else type(original).__name__
+    for secret in location.passwords:
+        words = words.replace(secret, "***")
+    return words

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from dp.accounting import epsilon
 from dp.events import Repeated
-from dp.ledger import Ledger, keys, log
+from dp.ledger import Ledger, keys, log, resolve
 from dp.ledger.entries import Entry
 from fedsec.errors import ConfigError, LedgerError
 from tests.dp.ledger_helpers import charge, closing, full_batch, reserve, rows, spent, write_one_of_everything
@@ -83,17 +83,14 @@ def test_a_killed_run_reports_no_less_than_it_released(tmp_path: Path, die_at: s
         released.get()
         count += 1
 
-    if die_at == "in entry 0":  # the key is there, the ledger is not: said, not guessed at
-        with pytest.raises(LedgerError, match="was the ledger deleted"):
-            Ledger.open(path)
-        assert count == 0
-        return
-    with Ledger.open(path) as ledger:
+    with Ledger.open(path) as ledger:  # killed in entry 0, it left a draft of a key that signed nothing
         assert ledger.verify().ok
         least = epsilon(Repeated(count=count, event=full_batch()), 1e-5) if count else 0.0
         held = spent(ledger)
         assert held is not None
         assert held >= least * (1 - 1e-9)
+        if die_at != "in entry 0":
+            assert not resolve(path).key_path.with_name("ledger.sqlite.key.new").exists()
         if count:
             assert len(ledger.burnt("run-1")["training"]) >= count
         if die_at in ("after the reservation", "after release 5", "in entry 8"):  # not settled: in full
@@ -169,7 +166,7 @@ def test_an_interrupted_write_of_a_key_leaves_no_half_of_it(tmp_path: Path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(ConfigError, match="cannot be written: No space"):
             keys.write_durably(path, b"new")
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["secret"]
@@ -204,3 +201,33 @@ def test_a_ledger_that_may_not_be_written_says_so(tmp_path: Path, monkeypatch: p
         with pytest.raises(ConfigError, match="cannot be written"):
             ledger.set_budget("fraud", 4, 1e-5)
     assert len(rows(path)) == count
+
+
+def test_a_deleted_ledger_does_not_become_an_unspent_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine keeps its head; another one finds a key that is no draft; control: with that gone, none can tell."""
+    path = tmp_path / "ledger.sqlite"
+    Ledger.open(path).close()
+    path.unlink()
+    with pytest.raises(LedgerError, match="entry 0 is missing"):
+        Ledger.open(path)
+    monkeypatch.setenv("FEDSEC_HOME", str(tmp_path / "another machine"))
+    with pytest.raises(LedgerError, match="was the ledger deleted"):
+        Ledger.open(path)
+    resolve(path).key_path.unlink()
+    Ledger.open(path).close()
+
+
+def test_a_key_gets_its_name_from_a_draft_that_the_ledger_names_and_from_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    Ledger.open(path).close()
+    key = resolve(path).key_path
+    draft = key.with_name(key.name + ".new")
+    key.replace(draft)  # killed between entry 0 and the renaming
+    with Ledger.open(path) as ledger:
+        ledger.set_budget("fraud", 4, 1e-5)
+    assert key.exists()
+    assert not draft.exists()
+    key.unlink()
+    keys.create_key_file(key)  # control: a draft of another key
+    with Ledger.open(path) as ledger, pytest.raises(LedgerError, match="missing or another one"):
+        ledger.set_budget("fraud", 4, 1e-5)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dp.ledger import Ledger, resolve, store
+from dp.ledger import Ledger, resolve
 from fedsec.errors import ConfigError
 
 
@@ -50,9 +50,17 @@ def test_a_database_urls_password_is_in_no_message_and_no_file_name() -> None:
     assert "hunter2" not in place.label + str(place.key_path) + str(place.secrets_path)
     other = resolve("postgresql+psycopg://bank:changed@db.example/ledger")
     assert (other.key_path, other.secrets_path) == (place.key_path, place.secrets_path)
+    for spelling in ("postgresql://bank@db.example/ledger", "postgresql+psycopg://bank@db.example/ledger?password=h2"):
+        same = resolve(spelling)
+        assert same.key_path == place.key_path
+        assert "h2" not in same.label
+    assert resolve("postgresql://bank@db.example/another").key_path != place.key_path
 
 
-@pytest.mark.parametrize("option", ["://", "nonsense://:port:/x", "sqlite://", "sqlite:///:memory:"])
+@pytest.mark.parametrize(
+    "option",
+    ["://", "nonsense://:port:/x", "sqlite://", "sqlite:///:memory:", "mysql://u@h/d", "postgresql+psycopg2://u@h/d"],
+)
 def test_a_url_that_cannot_hold_a_ledger_is_refused(option: str) -> None:
     with pytest.raises(ConfigError):
         resolve(option)
@@ -61,16 +69,3 @@ def test_a_url_that_cannot_hold_a_ledger_is_refused(option: str) -> None:
 def test_a_folder_is_not_a_ledger(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a folder"):
         resolve(tmp_path)
-
-
-def test_a_database_server_runs_serialisable_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No server here: that the engine is asked for SERIALIZABLE is what can be seen without one."""
-    seen: dict[str, object] = {}
-
-    def create_engine(url: object, **arguments: object) -> None:
-        seen.update(arguments, url=url)
-
-    monkeypatch.setattr(store, "create_engine", create_engine)
-    place = resolve("postgresql+psycopg://bank@db.example/ledger")
-    store._engine(place)
-    assert seen == {"url": place.url, "isolation_level": "SERIALIZABLE"}
