@@ -140,10 +140,12 @@ def _print_statement(console: Console, statement: PrivacyStatement, *, corrupt: 
     console.print(Text("Privacy statement", style="bold"), f"{', '.join(statement.brands)}")
     console.print(
         f"ε = {statement.epsilon:.3f} (reserved {statement.planned_epsilon:.3f}) at δ = {_short(statement.delta)}; "
-        f"unit: one {statement.unit}; neighbours: {statement.neighbours}, one record replaced by an empty slot; "
-        "a record is in the training or the held-out part, never in both",
+        f"unit: one {statement.unit}; neighbours: {statement.neighbours}; "
+        f"{'a record' if statement.unit_rows is None else 'an entity'} is in the training or the held-out part, never "
+        "in both",
         soft_wrap=True,
     )
+    console.print(statement.protects, soft_wrap=True, markup=False)
     table = Table("against", "noise shares that count", "ε")
     for bound in statement.adversaries:
         name = _ADVERSARIES[bound.name].replace("c banks", _banks(corrupt)) + (" ← target" if bound.target else "")

@@ -226,6 +226,8 @@ def _statement(
         delta=DELTA,
         eta=ETA,
         unit="record",
+        unit_rows=None,
+        protects="Neighbouring data differ in one record, replaced by an empty slot.",
         neighbours="zero-out",
         mode=mode,
         adversaries=adversary_bounds(
