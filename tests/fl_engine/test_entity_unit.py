@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from compliance.attacks.setting import run_setting
 from dp.ledger import Ledger
 from fedsec.errors import ConfigError
 from fl_engine.contribution import Contribution
@@ -258,3 +259,6 @@ def test_a_run_says_that_entities_are_protected_and_goes_on_after_a_kill(tmp_pat
         finish(record)
         assert record.statement().unit == "record"
         assert "entity" not in record.statement().protects
+        assert run_setting(record.directory.path).mode == mode
+        with pytest.raises(ConfigError, match="attacks are on single records"):
+            run_setting(run.directory.path)
