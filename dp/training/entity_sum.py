@@ -37,11 +37,12 @@ from torch import Tensor, nn
 from dp.mechanism import ROW_CUT
 from dp.training.architecture import check_architecture
 from dp.training.book_keeping import BookKeeping, Factors, Rows
-from dp.training.clipped_sum import LARGEST, MICRO_BATCH
+from dp.training.clipped_sum import MICRO_BATCH
 from dp.training.entities import EntityRows
 from fedsec.errors import ConfigError
 
 UNIT_ROUNDOFF = 2.0**-53
+LARGEST = 2.0**250  # as in ``clipped_sum``: products of squares, summed over a layer, stay inside float64's range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +154,9 @@ class EntityGradientSum:
         with torch.no_grad():
             kept = [_joined([batch[layer] for batch in batches]) for layer in range(len(batches[0]))]
             coefficients = self._coefficients(kept)
-            sums: dict[Tensor, Tensor] = {p: torch.zeros_like(p, requires_grad=False) for p in self._parameters}
+            sums: dict[Tensor, Tensor] = {
+                p: torch.zeros_like(p, dtype=torch.float64, requires_grad=False) for p in self._parameters
+            }
             for part in self._parts:
                 for layer in kept:
                     layer.reduce(sums, part, coefficients[part])
