@@ -48,7 +48,7 @@ class Display:
         against = "everyone else together" if local else f"the server with up to {_banks(plan.corrupt)}"
         self._console.print(
             f"{plan.clients} banks, {sum(plan.slots):,} records, {plan.rounds} rounds, {plan.mode} noise: "
-            f"ε ≤ {plan.epsilon:g} at δ = {_short(plan.delta)} for each record, against {against}",
+            f"ε ≤ {plan.epsilon:g} at δ = {_short(plan.delta)} for each {plan.unit}, against {against}",
             soft_wrap=True,
         )
         self.note(f"working in {run.directory.path}; all keys are simulated in this one process")

@@ -593,6 +593,8 @@ def test_a_unit_column_is_told_of_everywhere_and_is_no_input(place: Place) -> No
     given = (*common, "--unit-column", "customer", "--unit-rows", "4", "--dataset-id", "by-customer")
     told = place.run(*given, tiny=False)
     assert told.code == 0, told.err
+    assert "for each entity at one bank, against" in told.out
+    assert "for each record" in plain.out
     assert "unit: one entity at one bank" in told.out
     assert "all rows of one entity at one bank, replaced by empty slots" in told.out
     assert "at most 4 rows count" in told.out
