@@ -54,7 +54,7 @@ class Display:
         against = "everyone else together" if local else f"the server with up to {_banks(plan.corrupt)}"
         self._console.print(
             f"{plan.clients} banks, {sum(plan.slots):,} records, {plan.rounds} rounds, {plan.mode} noise: "
-            f"ε ≤ {plan.epsilon:g} at δ = {_short(plan.delta)} for each record, against {against}",
+            f"ε ≤ {plan.epsilon:g} at δ = {_short(plan.delta)} for each {plan.unit}, against {against}",
             soft_wrap=True,
         )
         self.note(f"working in {run.directory.path}; all keys are simulated in this one process")
@@ -150,10 +150,13 @@ def _print_statement(console: Console, statement: PrivacyStatement, *, corrupt: 
     console.print(
         f"{would}ε = {statement.epsilon:.3f} (reserved {statement.planned_epsilon:.3f}) "
         f"at δ = {_short(statement.delta)}; "
-        f"unit: one {statement.unit}; neighbours: {statement.neighbours}, one record replaced by an empty slot; "
-        "a record is in the training or the held-out part, never in both",
+        f"unit: one {statement.unit}; neighbours: {statement.neighbours}; "
+        f"{'a record' if statement.unit_rows is None else 'an entity'} is in the training or the held-out part, never "
+        "in both",
         soft_wrap=True,
     )
+    if statement.private:
+        console.print(statement.protects, soft_wrap=True, markup=False)
     table = Table("against", "noise shares that count", "ε")
     for bound in statement.adversaries:
         name = _ADVERSARIES[bound.name].replace("c banks", _banks(corrupt)) + (" ← target" if bound.target else "")

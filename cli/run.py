@@ -29,7 +29,8 @@ _PUBLIC: tuple[tuple[str, dict[str, Any]], ...] = (
     ("rounds", {"type": int, "help": "Training rounds. [50; local mode: 10]"}),
     ("local-epochs", {"type": int, "help": "Passes over a bank's rows a round, local mode. [1]"}),
     ("learning-rate", {"type": float, "help": "Of Adam, at the server; in local mode at the banks."}),
-    ("clip", {"type": float, "help": "L2 bound of one record's gradient. [1]"}),
+    ("clip", {"type": float, "help": "L2 bound of one record's or entity's gradient. [1]"}),
+    ("unit-rows", {"type": int, "help": "With --unit-column: most rows of an entity that count, 1 to 64. [8]"}),
     ("drop-rate", {"type": float, "help": "Chance that a bank drops out of a round, at a random step. [0]"}),
     ("evaluation", {"type": click.Choice(["public", "federated"]), "help": "[own data: federated; else public]"}),
     ("holdout", {"type": float, "help": "Share of the records held out. [0.2]"}),
@@ -40,6 +41,7 @@ _DATA: tuple[tuple[str, dict[str, Any]], ...] = (
     ("data", {"metavar": "FILE", "help": "CSV or Parquet file; without it, synthetic banks."}),
     ("label", {"metavar": "COLUMN", "help": "Column of 0 and 1 to predict."}),
     ("bank-column", {"metavar": "COLUMN", "help": "Column that says whose record it is; else dealt out."}),
+    ("unit-column", {"metavar": "COLUMN", "help": "Column of customers or accounts to protect with all their rows."}),
     ("drop", {"metavar": "A,B", "help": "Columns to leave out, separated by commas."}),
     ("schema", {"metavar": "FILE", "help": "TOML file of types, bounds and categories; else types are inferred."}),
     ("dataset-id", {"metavar": "NAME", "help": "The ledger's account. [the file's name without its ending]"}),
@@ -54,14 +56,6 @@ def _options(table: tuple[tuple[str, dict[str, Any]], ...]) -> Callable[[Callabl
         return command
 
     return add
-
-
-def _absent_unit_column(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        raise ConfigError(
-            "--unit-column is not part of this version: the unit of privacy is one record",
-            remedy="Give one row per person to protect persons.",
-        )
 
 
 @click.command()
@@ -79,7 +73,6 @@ def _absent_unit_column(_context: click.Context, _option: click.Parameter, value
     default=None,
     help="For debugging: noise that anybody can repeat. The run is NOT PRIVATE.",
 )
-@click.option("--unit-column", hidden=True, expose_value=False, is_eager=True, callback=_absent_unit_column)
 @click.pass_context
 def run(
     context: click.Context,
@@ -102,6 +95,7 @@ def run(
       fedsec run --epsilon 3
       fedsec run --epsilon 3 --data cards.parquet --label Class --drop Time
       fedsec run --epsilon 3 --data cards.csv --label fraud --bank-column bank
+      fedsec run --epsilon 3 --data cards.csv --label fraud --bank-column bank --unit-column customer
       fedsec run --resume runs/20260102-030405-ab12.partial
     """
     given = {name: value for name, value in given.items() if value is not None}
@@ -180,13 +174,13 @@ def _report(run: Run, summary: RunSummary, display: Display, *, offline: bool) -
     data, dataset = run.data, run.dataset
     named = [path for path in (data.data, data.schema_file) if path is not None]
     paths = {str(path) for each in named for path in (each, each.resolve())} | {str(run.directory.path.resolve())}
-    label_and_bank = [column for column in (data.label, data.bank_column) if column is not None]
+    no_inputs = [column for column in (data.label, data.bank_column, data.unit_column) if column is not None]
     identifiers = Identifiers(
         banks=dataset.bank_names,
         paths=tuple(sorted(paths)),
         files=tuple(path.name for path in named),
         datasets=(run.account,),
-        columns=(*dataset.schema.column_names, *label_and_bank, *data.drop) if data.data is not None else (),
+        columns=(*dataset.schema.column_names, *no_inputs, *data.drop) if data.data is not None else (),
         keys=(
             *(key.hex() for key in (run.roster.server, *(key for _, key in run.roster.members))),
             *(summary.roster, summary.ledger_head.public_key, summary.ledger_head.hash),
@@ -230,6 +224,7 @@ def _result(run: Run, summary: RunSummary) -> dict[str, Any]:
             "epsilon": statement.epsilon if statement.private else None,
             "delta": statement.delta,
             "unit": statement.unit,
+            "unit_rows": statement.unit_rows,
             "neighbours": statement.neighbours,
             "adversaries": [{"name": each.name, "epsilon": each.epsilon} for each in statement.adversaries],
         },

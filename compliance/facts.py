@@ -199,8 +199,8 @@ class Originals(_Frozen):
     noise_multiplier: float = fact(
         "z: counted noise over sensitivity, both as standard deviation and L2 norm", D.PARAMETER
     )
-    sampling_rate: float = fact("q: chance of a record to be in a batch; 1 is a full batch", D.PARAMETER)
-    clip: float = fact("C: L2 bound of one record's contribution", D.PARAMETER)
+    sampling_rate: float = fact("q: chance of a unit to be in a batch; 1 is a full batch", D.PARAMETER)
+    clip: float = fact("C: L2 bound of one unit's contribution", D.PARAMETER)
     grid_scale: float = fact("s: grid units per unit", D.PARAMETER)
     sensitivity: float = fact("Delta: L2 sensitivity on the grid, after rounding", D.PARAMETER)
     share_variance: float = fact("variance of one bank's noise share, grid units squared", D.PARAMETER)
@@ -278,6 +278,7 @@ class Facts(_Frozen):
     delta: float = fact("of every epsilon here", D.PARAMETER, ge=0.0, lt=1.0)
     eta: float = fact("distance of the sampler from the exact distribution, summed", D.PARAMETER, ge=0.0)
     unit: Unit = fact("whose contribution the guarantee hides", D.PARAMETER)
+    unit_rows: int | None = fact("m: most rows of an entity that count; None: the unit is a record", D.PARAMETER, ge=1)
     neighbours: Neighbours = fact("which data sets are hard to tell apart", D.PARAMETER)
     bounds: tuple[Bound, ...] = fact("one for each adversary", D.PARAMETER)
     openings: tuple[Opening, ...] = fact("what was released and who paid", D.OPERATION)

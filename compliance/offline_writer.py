@@ -73,10 +73,14 @@ def _privacy(facts: Facts) -> str:
             "This run gives NO privacy. Its noise was deterministic, for debugging only, and none of the privacy"
             " figures in this report holds."
         )
-    unit = "one record" if facts.unit is Unit.RECORD else "all records of one entity at one bank"
+    unit = (
+        "one record (replaced by an empty slot)"
+        if facts.unit is Unit.RECORD
+        else "all records of one entity at one bank (replaced by empty slots)"
+    )
     bound = (
-        f"The run spent ε = {figure(facts.epsilon)} at δ = {figure(facts.delta)} for {unit} (replaced by"
-        f" an empty slot), against {facts.against}, after the worst dropouts that were allowed."
+        f"The run spent ε = {figure(facts.epsilon)} at δ = {figure(facts.delta)} for {unit},"
+        f" against {facts.against}, after the worst dropouts that were allowed."
     )
     exposed = " The held-out records are not protected: the coordinator sees them." if facts.holdout_exposed else ""
     released = "whatever an account paid for" if facts.releases_outside else "what was released"

@@ -134,6 +134,7 @@ def _facts(summary: RunSummary, statement: PrivacyStatement, attempts: tuple[Rou
         delta=statement.delta,
         eta=statement.eta,
         unit=Unit(statement.unit),
+        unit_rows=statement.unit_rows,
         neighbours=Neighbours(statement.neighbours),
         bounds=tuple(
             Bound(adversary=Adversary(a.name), shares=a.shares, epsilon=a.epsilon, target=a.target)

@@ -21,6 +21,9 @@ from fedsec.keystream import KeyStream
 # A clipped record's real L2 norm may exceed C by this factor: what clipping in floating point can lose.
 CLIP_SLACK = 2.0**-20
 
+# B: where the unit is an entity, a row's gradient is cut to B C before rows are averaged; also the most rows averaged.
+ROW_CUT = 64.0
+
 # sqrt(d) / (C s): how much of the sensitivity rounding to the grid may add.
 ROUNDING_SHARE = 2.0**-7
 
@@ -41,7 +44,7 @@ class SumMechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Attributes:
         name: of the release.
         dimension: d, length of the vector (>= 1).
-        clip: C, L2 bound of one record's contribution, in units (> 0).
+        clip: C, L2 bound of what a record, or an entity at one bank, contributes, in units (> 0).
         grid_scale: s, grid units per unit, a power of two.
         integral: every contribution is a vector of integers, so nothing is ever rounded.
         saturation: M_x, largest magnitude of a coordinate before noise, grid units, in [1, 2^52].
@@ -91,7 +94,7 @@ class SumMechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def sensitivity(self) -> float:
         """Delta: L2 distance on the grid between the sums of neighbouring data under the same coins, at most.
 
-        Emptying one record moves the real sum by C (1 + 2^-20), its floating-point value by another 2E a
+        Emptying one unit moves the real sum by C (1 + 2^-20), its floating-point value by another 2E a
         coordinate, and stochastic rounding with shared coins adds less than 1 a coordinate; saturation adds
         nothing.
         """
@@ -154,8 +157,12 @@ def sum_mechanism(
     noise_multiplier: float,
     integral: bool = False,
     sampling_rate: float = 1.0,
+    row_cut: float = 1.0,
 ) -> SumMechanism:
     """A mechanism whose grid adds at most 1/128 to the sensitivity and which saturates no honest sum.
+
+    Where terms may cancel before the clip, ``row_cut`` times the clip bounds what the terms of one unit add up to in
+    magnitude.
 
     Raises:
         ConfigError: as :class:`SumMechanism`.
@@ -175,7 +182,7 @@ def sum_mechanism(
         noise_multiplier=noise_multiplier,
         honest_inputs=honest_inputs,
         clients=clients,
-        float_error=0.0 if integral else reduction_error(max_slots, clip),
+        float_error=0.0 if integral else reduction_error(max_slots, row_cut * clip),
         max_slots=max_slots,
         sampling_rate=sampling_rate,
     )

@@ -53,7 +53,7 @@ class MechanismParameters(msgspec.Struct, frozen=True, kw_only=True):
         name: of the release that they belong to.
         noise_multiplier: z, ratio of the counted noise's standard deviation to the sensitivity.
         sampling_rate: q; 1.0 for full batches.
-        clip: C, L2 bound of one record's contribution before scaling.
+        clip: C, L2 bound of one unit's contribution before scaling.
         grid_scale: s, grid units per unit.
         sensitivity: Delta on the grid, after rounding.
         share_variance: sigma^2 of a bank's noise share, grid units squared.
@@ -96,7 +96,9 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
         delta: of every epsilon here.
         eta: at least the summed statistical distance of the sampler and cut tails; enters every epsilon here as
             delta + (1 + e^epsilon) * eta.
-        unit: "record" (or "entity at one bank").
+        unit: "record" or "entity at one bank".
+        unit_rows: m, the most rows of an entity that count in a sum; None where the unit is a record.
+        protects: one or more sentences, what neighbouring data differ in and what follows for a person.
         neighbours: the neighbouring relation, "zero-out".
         mode: "distributed" or "local".
         adversaries: one bound each.
@@ -117,6 +119,8 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     delta: float
     eta: float
     unit: str
+    unit_rows: int | None
+    protects: str
     neighbours: str
     mode: str
     adversaries: tuple[AdversaryBound, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,6 +18,7 @@ from fl_engine.plan import HOLDOUT, TRAINING, Part, TaskPlan
 PARTS: tuple[Part, ...] = (TRAINING, HOLDOUT)
 PUBLIC_EVALUATION = "public-evaluation"
 _LAYOUT = b"fedsec/v1/column-names"
+_ENTITY_LAYOUT = b"fedsec/v1/unit-column-name"
 
 
 def reserve(
@@ -25,8 +26,9 @@ def reserve(
 ) -> None:
     """Charge the whole plan to the data set ``account``.
 
-    Where its records were split otherwise before, every sum is charged to both parts. A public evaluation of real
-    records is charged as what it is, a release without noise: no budget covers it.
+    Where its records were split otherwise before, as they are with another unit of privacy, every sum is charged to
+    both parts. A public evaluation of real records is charged as what it is, a release without noise: no budget covers
+    it.
 
     Raises:
         BudgetError: an account cannot pay; nothing is charged.
@@ -127,11 +129,27 @@ def charged_parts(ledger: Ledger, run: str) -> dict[str, tuple[str, ...]]:
     return parts
 
 
+def other_unit_before(ledger: Ledger, dataset: Dataset, *, account: str) -> bool:
+    """Whether a run on ``account`` protected another unit than one on ``dataset`` does."""
+    known = ledger.layouts(account) - {b""}
+    if dataset.unit_column is not None:
+        return bool(
+            known - {_layout(dataset)}
+        )  # an entity's coin follows from its column alone: others are other units
+    return any(_names_digest(_ENTITY_LAYOUT, (name,)) in known for name in dataset.columns)
+
+
 def _layout(dataset: Dataset) -> bytes:
-    """Digest of the columns that a record's identity, and with it its side of the split, is made of."""
+    """Digest of the columns that the side of the split of a record, or of an entity, follows from."""
+    if dataset.unit_column is not None:
+        return _names_digest(_ENTITY_LAYOUT, (dataset.unit_column,))
+    return _names_digest(_LAYOUT, sorted(dataset.columns))
+
+
+def _names_digest(label: bytes, names: Iterable[str]) -> bytes:
     digest = hashes.Hash(hashes.SHA256())
-    digest.update(_LAYOUT)
-    for name in sorted(dataset.columns):
+    digest.update(label)
+    for name in names:
         encoded = name.encode()
         digest.update(len(encoded).to_bytes(8, "big") + encoded)
     return digest.finalize()

@@ -30,6 +30,8 @@ Mode = Literal["distributed", "local"]
 Part = Literal["train", "holdout"]
 TRAINING: Final = "train"
 HOLDOUT: Final = "holdout"
+RECORD: Final = "record"
+ENTITY: Final = "entity at one bank"
 
 
 class PlannedSum(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,6 +79,7 @@ class TaskPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         denominator: public constant that a gradient sum is divided by (records, > 0).
         bins: of each class's score histogram; 0 where evaluation is public.
         local: present in local mode.
+        unit_rows: m, the most rows of an entity that count, where the unit is an entity at one bank; None: a record.
         insecure_deterministic_noise: every coin follows from ``initial_seed``, for debugging: NOT PRIVATE.
     """
 
@@ -99,12 +102,18 @@ class TaskPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     denominator: float
     bins: int
     local: LocalTraining | None
+    unit_rows: int | None
     sums: tuple[PlannedSum, ...]
     insecure_deterministic_noise: bool = False
 
     def sum(self, name: str) -> PlannedSum:
         """The planned sum of that name."""
         return next(planned for planned in self.sums if planned.name == name)
+
+    @property
+    def unit(self) -> str:
+        """Whose contribution the guarantee hides: "record" or "entity at one bank"."""
+        return RECORD if self.unit_rows is None else ENTITY
 
     @property
     def honest_inputs(self) -> int:

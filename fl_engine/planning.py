@@ -62,7 +62,7 @@ def build_plan(
     if mode == "local":
         local = LocalTraining(steps=settings.local_epochs * STEPS_PER_EPOCH, learning_rate=learning_rate)
         rate = 1.0 / STEPS_PER_EPOCH
-    noised = Sums(slots=slots, honest_inputs=t - c, local=local)
+    noised = Sums(slots=slots, honest_inputs=t - c, local=local, unit_rows=settings.unit_rows)
     calibrated = partial(noise_multiplier, epsilon=settings.epsilon, delta=delta, eta=ETA)
     whole_budget = calibrated(lambda z: noised.whole(z).event())
     scaling = noised.scaling(
@@ -103,6 +103,7 @@ def build_plan(
         denominator=float(sum(slots)),
         bins=HISTOGRAM_BINS if federated_evaluation else 0,
         local=local,
+        unit_rows=settings.unit_rows,
         sums=tuple(sums),
         insecure_deterministic_noise=settings.insecure_deterministic_noise,
     )

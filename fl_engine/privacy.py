@@ -10,7 +10,7 @@ from dp.accounting import epsilon, pld_epsilon
 from dp.adversaries import adversary_bounds
 from dp.events import Composed, DpEvent, Repeated
 from dp.statement import AdversaryBound, CohortParameters, MechanismParameters, PrivacyStatement, Release
-from fl_engine.plan import ETA, PlannedSum, TaskPlan
+from fl_engine.plan import ENTITY, ETA, RECORD, PlannedSum, TaskPlan
 from fl_engine.records import RoundRecord
 
 INTERRUPTED = "the run was interrupted; whether the sum was opened is not known"
@@ -24,15 +24,42 @@ THEOREMS = {
     "section 5; adaptive Renyi composition (Mironov 2017); " + _CONVERSION,
 }
 MECHANISMS = {
-    "scaling": "clipped feature moments of the training records, rounded to a grid, plus discrete Gaussian noise",
-    "training": "per-record gradients, clipped and summed, rounded to a grid, plus discrete Gaussian noise",
-    "evaluation": "held-out records counted by class and score, plus discrete Gaussian noise",
+    RECORD: {
+        "scaling": "clipped feature moments of the training records, rounded to a grid, plus discrete Gaussian noise",
+        "training": "per-record gradients, clipped and summed, rounded to a grid, plus discrete Gaussian noise",
+        "evaluation": "held-out records counted by class and score, plus discrete Gaussian noise",
+    },
+    ENTITY: {
+        "scaling": "feature moments averaged over an entity's training records and clipped, rounded to a grid, plus "
+        "discrete Gaussian noise",
+        "training": "gradients averaged over an entity's records, clipped and summed, rounded to a grid, plus discrete "
+        "Gaussian noise",
+        "evaluation": "held-out records, of an entity a bounded number, counted by class and score, plus discrete "
+        "Gaussian noise",
+    },
 }
-VOIDS = (
+PROTECTS = {
+    RECORD: "Neighbouring data differ in one record, replaced by an empty slot. A person with several records is "
+    "protected less: each record on its own.",
+    ENTITY: "Neighbouring data differ in all rows of one entity at one bank, replaced by empty slots: whether it is a "
+    "customer there, and all that its rows say. Of an entity at most {rows} count in a sum, chosen without looking at "
+    "them. An entity with rows at k banks can move a sum k times as far and is protected less in that measure. Two "
+    "versions of an entity's rows, with and without one of them, can be twice as far apart as either and empty slots.",
+}
+_VOIDS_BY_UNIT = {
+    RECORD: (
+        "several records of one person, where the person is to be protected: the unit is one record",
+        "records edited between runs: an edited record tosses a new coin and may change its part of the split",
+    ),
+    ENTITY: (
+        "one person under several names in the unit column, where the person is to be protected: each name is a unit",
+        "entities renamed between runs: under another name an entity tosses a new coin and may change its part of the "
+        "split",
+    ),
+}
+_VOIDS = (
     "more than the stated number of corrupt banks, or a threshold of shares in one hand",
     "a bank that does not clip, or adds less noise than its share: nobody outside it can see that",
-    "several records of one person, where the person is to be protected: the unit is one record",
-    "records edited between runs: an edited record tosses a new coin and may change its part of the split",
     "the same records in another data set or at another bank, charged to another account",
     "runs on the same records that were charged to another ledger",
     "a copy of the ledger rolled back, or one machine's state restored while a round was open",
@@ -74,7 +101,9 @@ def privacy_statement(
         planned_epsilon=_epsilon(plan, planned),
         delta=plan.delta,
         eta=ETA,  # the cap that every epsilon here is computed with, not the smaller sum: it can be recomputed
-        unit="record",
+        unit=plan.unit,
+        unit_rows=plan.unit_rows,
+        protects=PROTECTS[plan.unit].format(rows="1 row" if plan.unit_rows == 1 else f"{plan.unit_rows} rows"),
         neighbours="zero-out",
         mode=plan.mode,
         adversaries=_bounds(plan, begun, least),
@@ -95,7 +124,7 @@ def privacy_statement(
                 name=s.name,
                 account=s.part,
                 charged_to=charged_to[s.name],
-                mechanism=MECHANISMS[s.name],
+                mechanism=MECHANISMS[plan.unit][s.name],
                 event=s.event(),
                 planned=s.attempts,
                 opened=sum(record.release == s.name for record in opened),
@@ -105,9 +134,14 @@ def privacy_statement(
         ),
         noise_against_banks=_noise_against_banks(plan, least),
         outside_ledger=outside_ledger,
-        voids=(SIMULATED, *VOIDS),
+        voids=(SIMULATED, *voids(plan.unit)),
         conservative=spent <= CONSERVATIVE,
     )
+
+
+def voids(unit: str) -> tuple[str, ...]:
+    """What would void a claim for units of this kind, beyond what holds for simulated keys."""
+    return (*_VOIDS[:2], *_VOIDS_BY_UNIT[unit], *_VOIDS[2:])
 
 
 def _parts(plan: TaskPlan) -> set[str]:
@@ -136,7 +170,7 @@ def _bounds(plan: TaskPlan, begun: Mapping[str, int], survivors: int) -> tuple[A
 
 
 def _epsilon(plan: TaskPlan, begun: Mapping[str, int]) -> float:
-    """The larger of what the split parts' accounts spent: a record is in one part only."""
+    """The larger of what the split parts' accounts spent: a record, or an entity, is in one part only."""
     return max(epsilon(_spent_event(plan, begun, part, None), plan.delta, ETA) for part in _parts(plan))
 
 
@@ -166,14 +200,17 @@ def _noise_against_banks(plan: TaskPlan, survivors: int) -> str:
     """How the noise in a round compares with what a whole bank contributes: banks are not protected as units."""
     training = plan.sum("training")
     mean = sum(plan.slots) // plan.clients
+    held = f"records, {mean:,} on average, can add up to one clip each"
+    if plan.unit_rows is not None:
+        held = f"entities, with {mean:,} records on average, can add up to one clip each"
     if plan.mode == "local":
         deviation = training.mechanism.noise_multiplier
         return (
             f"Banks are not protected as units: a bank adds noise of {deviation:.1f} clips a coordinate "
-            f"to each of its steps, while its records, {mean:,} on average, can add up to one clip each."
+            f"to each of its steps, while its {held}."
         )
     deviation = plan.noise_deviation(training, survivors)
     return (
         f"Banks are not protected as units: the noise of a round has a standard deviation of {deviation:.1f} clips "
-        f"a coordinate, while a bank's records, {mean:,} on average, can add up to one clip each."
+        f"a coordinate, while a bank's {held}."
     )

@@ -41,7 +41,7 @@ from fl_engine.resume import Checkpoint, PrivateRun, RunLock
 from fl_engine.run_directory import RunDirectory
 from fl_engine.runtime.local import LocalFederation, Tap
 from fl_engine.scaling import Standardiser
-from fl_engine.settings import DataSettings, RunSettings
+from fl_engine.settings import DataSettings, RunSettings, with_unit
 from fl_engine.stopwatch import Stopwatch
 from fl_engine.unmasking import SeveralCores, unmasker_for
 from secagg.identity import Identity, Roster
@@ -53,6 +53,10 @@ PUBLIC_SYNTHETIC = "exact metrics on the held-out records after every round; the
 PUBLIC_OWN = (
     "exact metrics on the held-out records after every round: the coordinator sees these records in clear, "
     "and their account has no bound from then on"
+)
+EARLIER_UNIT = (
+    "earlier runs on these data protected another unit of privacy: what the accounts have spent over all runs is a "
+    "bound for neither"
 )
 EARLIER_PUBLIC = "an earlier run on these data released records of an account charged here in clear"
 SIMULATED_KEYS = "SIMULATED KEYS"
@@ -152,6 +156,7 @@ class Run:
             BudgetError: the ledger refuses; nothing was trained and no directory is left.
         """
         watch = Stopwatch()
+        settings = with_unit(settings, data)
         dataset = _read(settings, data, ledger)
         # As many as the data have, so that --config with the run's config.toml asks for the same again.
         settings = settings.model_copy(update={"banks": len(dataset.banks)})
@@ -352,6 +357,8 @@ class Run:
             outside.append(PUBLIC_SYNTHETIC if self.dataset.source == "synthetic" else PUBLIC_OWN)
         elif any(balance.spent_epsilon is None for balance in self.balances()):
             outside.append(EARLIER_PUBLIC)
+        if charging.other_unit_before(self._ledger, self.dataset, account=self.account):
+            outside.append(EARLIER_UNIT)
         return privacy_statement(
             self.plan,
             begun=self.progress.begun,
@@ -483,6 +490,7 @@ def _read(settings: RunSettings, data: DataSettings, ledger: Ledger) -> Dataset:
         data.data,
         label=data.label or "",
         bank_column=data.bank_column,
+        unit_column=data.unit_column,
         drop=data.drop,
         schema=Schema.load(data.schema_file) if data.schema_file else None,
         banks=settings.banks,

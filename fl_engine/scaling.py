@@ -2,7 +2,8 @@
 
 A record contributes v = (s, s^2, 1), where s are its squashed numeric features; v is scaled down to L2 norm at most
 C. The last coordinate is scaled down with the rest, so it counts a record by the same weight w that its features
-have: mean = sum(w s) / sum(w), a weighted mean that no single record can move far.
+have: mean = sum(w s) / sum(w), a weighted mean that no single record can move far. Where the unit is an entity, it
+contributes the mean of its counted rows' v, scaled down in the same way.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from dp.training.entities import EntityRows
 
 LEAST_DEVIATION = 0.1  # of a squashed feature; a smaller one is a constant column or noise
 WIDEST = 8.0  # standardised features are cut at +- this many deviations
@@ -44,13 +47,23 @@ class Standardiser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return out
 
 
-def moment_sum(features: NDArray[np.float32], include: NDArray[np.bool_], *, clip: float) -> NDArray[np.float64]:
-    """Sum of clipped v over the rows that ``include`` marks: float64[2 k + 1] from float32[N, k].
+def moment_sum(
+    features: NDArray[np.float32],
+    include: NDArray[np.bool_],
+    *,
+    clip: float,
+    entities: EntityRows | None = None,
+) -> NDArray[np.float64]:
+    """Sum of clipped v over the units that ``include`` marks: float64[2 k + 1] from float32[N, k].
 
-    The number of rows N is the declared number of slots; an excluded row adds exact zeros.
+    The number of rows N is the declared number of slots; an excluded row adds exact zeros. A unit is a row, or with
+    ``entities`` the mean of an entity's counted rows, which ``include`` marks all or none of.
     """
     squashed = np.where(include[:, None], features, 0.0).astype(np.float64)
     squares = squashed * squashed
-    norms = np.sqrt(squares.sum(axis=1) + (squares * squares).sum(axis=1) + 1.0)
+    if entities is not None:
+        squashed, squares = entities.means(squashed), entities.means(squares)
+        include = include & entities.leads
+    norms = np.sqrt((squashed * squashed).sum(axis=1) + (squares * squares).sum(axis=1) + 1.0)
     weights = np.where(include, np.minimum(1.0, clip / norms), 0.0)
     return np.concatenate([weights @ squashed, weights @ squares, [weights.sum()]])

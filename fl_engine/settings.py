@@ -14,12 +14,15 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import pydantic
 import tomli_w
 
+from dp.mechanism import ROW_CUT
 from fedsec.errors import ConfigError
 
 Fraction = Annotated[float, pydantic.Field(gt=0.0, lt=1.0)]
 SMALLEST_COHORT = 5
 NOT_AN_ID = re.compile(r"[^A-Za-z0-9._-]")
 LARGEST_COMPLETE_GRAPH = 200
+MOST_UNIT_ROWS = int(ROW_CUT)
+UNIT_ROWS = 8  # more rows make an entity's mean gradient steadier, and evaluation noisier in proportion
 
 
 class RunSettings(pydantic.BaseModel):
@@ -34,7 +37,8 @@ class RunSettings(pydantic.BaseModel):
         rounds: training rounds; None: 50 distributed, 10 local.
         local_epochs: expected passes over a bank's rows in a round of local mode.
         learning_rate: of the server's Adam (distributed) or the bank's (local).
-        clip: C, L2 bound of one record's gradient.
+        clip: C, L2 bound of one unit's gradient.
+        unit_rows: m, the most rows of an entity that count, 1 to 64; None: 8 with a unit column, and none without.
         drop_rate: chance in [0, 1) that a bank drops out of a round, at a random step; sizes the spare rounds.
         evaluation: "public" or "federated"; None: public for synthetic data, federated for own data.
         holdout: share of the records held out, by an independent coin each.
@@ -54,6 +58,7 @@ class RunSettings(pydantic.BaseModel):
     local_epochs: Annotated[int, pydantic.Field(ge=1, le=100)] = 1
     learning_rate: Annotated[float, pydantic.Field(gt=0.0, le=10.0)] | None = None
     clip: Annotated[float, pydantic.Field(gt=0.0, le=1e3)] = 1.0
+    unit_rows: Annotated[int, pydantic.Field(ge=1, le=MOST_UNIT_ROWS)] | None = None
     drop_rate: Annotated[float, pydantic.Field(ge=0.0, lt=1.0)] = 0.0
     evaluation: Literal["public", "federated"] | None = None
     holdout: Fraction = 0.2
@@ -73,6 +78,7 @@ class DataSettings(pydantic.BaseModel):
         data: CSV or Parquet file; None: synthetic banks.
         label: column of 0 and 1 to predict.
         bank_column: column that says whose record it is; None: Dirichlet partition.
+        unit_column: column whose equal values at one bank are one unit of privacy; None: each record is one.
         drop: columns left out.
         schema_file: TOML file with types, bounds and categories; None: inferred, listed as a release.
         dataset_id: the ledger's account; None: the file's name without its ending, or "synthetic-SEED".
@@ -84,6 +90,7 @@ class DataSettings(pydantic.BaseModel):
     data: Path | None = None
     label: str | None = None
     bank_column: str | None = None
+    unit_column: str | None = None
     drop: tuple[str, ...] = ()
     schema_file: Path | None = None
     dataset_id: str | None = None
@@ -93,8 +100,10 @@ class DataSettings(pydantic.BaseModel):
     def _belongs_together(self) -> Self:
         if self.data is not None and self.label is None:
             raise ValueError("--data needs --label COLUMN, the column of 0 and 1 to predict")
-        if self.data is None and (self.label or self.bank_column or self.drop or self.schema_file):
-            raise ValueError("--label, --bank-column, --drop and --schema describe a file: add --data FILE")
+        if self.data is None and (self.label or self.bank_column or self.unit_column or self.drop or self.schema_file):
+            raise ValueError(
+                "--label, --bank-column, --unit-column, --drop and --schema describe a file: add --data FILE"
+            )
         return self
 
     def account(self, seed: int) -> str:
@@ -102,6 +111,22 @@ class DataSettings(pydantic.BaseModel):
         if self.dataset_id is not None:
             return self.dataset_id
         return f"synthetic-{seed}" if self.data is None else NOT_AN_ID.sub("-", self.data.stem)[:64]
+
+
+def with_unit(settings: RunSettings, data: DataSettings) -> RunSettings:
+    """``settings`` with the number of rows that count, which says in public that the unit is an entity.
+
+    Raises:
+        ConfigError: rows of an entity are to be counted, but no column names entities.
+    """
+    if data.unit_column is None and settings.unit_rows is not None:
+        raise ConfigError(
+            "--unit-rows counts the rows of an entity, but no column says whose a row is",
+            remedy="Name it with --unit-column, or leave --unit-rows out: the unit is then one record.",
+        )
+    if data.unit_column is None or settings.unit_rows is not None:
+        return settings
+    return settings.model_copy(update={"unit_rows": UNIT_ROWS})
 
 
 Settings = TypeVar("Settings", bound=pydantic.BaseModel)

@@ -10,7 +10,7 @@ import math
 from functools import partial
 from typing import Any
 
-from dp.mechanism import SumMechanism, sum_mechanism
+from dp.mechanism import ROW_CUT, SumMechanism, sum_mechanism
 from fedsec.errors import ConfigError
 from fl_engine.model import ModelSpec
 from fl_engine.plan import HOLDOUT, TRAINING, LocalTraining, Part, PlannedSum, TaskPlan
@@ -29,10 +29,19 @@ class Sums:
         slots: declared record slots of each bank, by index.
         honest_inputs: h of the cohort.
         local: of local mode, where a bank's own noise has to suffice; else None.
+        unit_rows: m, the most rows of an entity that count, where entities are the unit; None: records are.
     """
 
-    def __init__(self, *, slots: tuple[int, ...], honest_inputs: int, local: LocalTraining | None) -> None:
+    def __init__(
+        self,
+        *,
+        slots: tuple[int, ...],
+        honest_inputs: int,
+        local: LocalTraining | None,
+        unit_rows: int | None = None,
+    ) -> None:
         self._local = local
+        self._unit_rows = unit_rows
         self._mechanism = partial(
             sum_mechanism, max_slots=max(slots), clients=len(slots), honest_inputs=1 if local else honest_inputs
         )
@@ -51,13 +60,14 @@ class Sums:
     def training(
         self, *, model: ModelSpec, clip: float, noise_multiplier: float, sampling_rate: float, attempts: int
     ) -> PlannedSum:
-        """Clipped gradients of all training records; in local mode updates, each of them private already."""
+        """Clipped gradients of all training units; in local mode updates, each of them private already."""
         mechanism = self._mechanism(
             name="training",
             dimension=model.parameters,
             clip=clip,
             noise_multiplier=noise_multiplier,
             sampling_rate=sampling_rate,
+            row_cut=1.0 if self._unit_rows is None else ROW_CUT,
         )
         if self._local is None:
             return _noised(mechanism, part=TRAINING, attempts=attempts)
@@ -74,9 +84,13 @@ class Sums:
         )
 
     def evaluation(self, *, bins: int, noise_multiplier: float, attempts: int) -> PlannedSum:
-        """Held-out records by class and score: one record adds 1 to one of ``2 * bins`` cells."""
+        """Held-out records by class and score: one record adds 1 to one of ``2 * bins`` cells, an entity at most m."""
         mechanism = self._mechanism(
-            name="evaluation", dimension=2 * bins, clip=1.0, noise_multiplier=noise_multiplier, integral=True
+            name="evaluation",
+            dimension=2 * bins,
+            clip=float(self._unit_rows or 1),
+            noise_multiplier=noise_multiplier,
+            integral=True,
         )
         return _noised(mechanism, part=HOLDOUT, attempts=attempts)
 
@@ -96,7 +110,7 @@ def is_sound(plan: TaskPlan) -> bool:
     if (plan.local is not None) != (plan.mode == "local") or (plan.local is None and training.sampling_rate != 1.0):
         return False
     try:
-        sums = Sums(slots=plan.slots, honest_inputs=plan.honest_inputs, local=plan.local)
+        sums = Sums(slots=plan.slots, honest_inputs=plan.honest_inputs, local=plan.local, unit_rows=plan.unit_rows)
         return all(planned == _prescribed(sums, plan, planned) for planned in plan.sums)
     except (ConfigError, ValueError, ArithmeticError):  # out of every range: nothing that could be built
         return False
@@ -109,6 +123,7 @@ def _is_workable(plan: TaskPlan) -> bool:
         and 0 <= plan.numeric_width <= plan.model.inputs
         and plan.bins % 2 == 0  # so that a score of 0.5 is an edge
         and 0 < plan.denominator < math.inf
+        and (plan.unit_rows is None or 1 <= plan.unit_rows <= ROW_CUT)
         and 0 < adam.learning_rate <= LARGEST_LEARNING_RATE
         and 0 <= adam.beta1 < 1
         and 0 <= adam.beta2 < 1

@@ -20,6 +20,7 @@ import fl_engine.model
 import fl_engine.plan
 import fl_engine.planning
 import fl_engine.scaling
+import fl_engine.settings
 from dp.adversaries import adversary_bounds
 from dp.events import Composed, Repeated
 from fl_engine.settings import RunSettings
@@ -164,7 +165,14 @@ def test_dependencies_are_listed_with_their_reasons():
 
 
 CONSTANT = re.compile(r"^\| `(\w+)\.(\w+)(?:\[\"(\w+)\"\])?` \| (\S+) \|", re.MULTILINE)
-MODULES = (dp.mechanism, fl_engine.evaluation, fl_engine.model, fl_engine.planning, fl_engine.scaling)
+MODULES = (
+    dp.mechanism,
+    fl_engine.evaluation,
+    fl_engine.model,
+    fl_engine.planning,
+    fl_engine.scaling,
+    fl_engine.settings,
+)
 
 
 def wrong_constants(page: str) -> list[str]:

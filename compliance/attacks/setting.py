@@ -183,6 +183,11 @@ def run_setting(run: Path) -> Setting:
     records = read_run(run)
     statement, summary = records.statement, records.summary
     check_records(run, records)
+    if statement.unit_rows is not None:
+        raise ConfigError(
+            f"{run} protects entities with all their rows, and the attacks are on single records",
+            remedy="Attack a run without --unit-column, or the default settings: leave RUN out.",
+        )
     training, scaling = _parameters(statement, "training"), _parameters(statement, "scaling")
     release = next(release for release in statement.releases if release.name == "training")
     if len(summary.model) < 3:

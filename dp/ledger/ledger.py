@@ -244,6 +244,11 @@ class Ledger:
             layouts = self._log.state.layouts(holder, dataset)
             return (fixed is not None and fixed.fraction != fraction) or bool(layouts - {layout})
 
+    def layouts(self, dataset: str, *, holder: str = LOCAL_HOLDER) -> frozenset[bytes]:
+        """The layouts that runs on ``dataset`` were reserved under, one under way included."""
+        with self._log.reading():
+            return frozenset(self._log.state.layouts(holder, dataset))
+
     def balances(self, accounts: Sequence[Account] | None = None, *, delta: float | None = None) -> tuple[Balance, ...]:
         """Where ``accounts`` (default: all) stand, at ``delta``, the budget's, or ``DEFAULT_DELTA``."""
         with self._log.reading():

@@ -98,7 +98,7 @@ class ClippedGradientSum:
         slots = len(features)
         if weights.shape != (self.dimension,) or labels.shape != (slots,) or include.shape != (slots,):
             raise ConfigError("weights, labels or include do not have the model's and the features' shape")
-        self._weights.copy_(_single(weights))
+        self._weights.copy_(single(weights))
         total = torch.zeros(self.dimension, dtype=torch.float64)
         parts = torch.split(total, [parameter.numel() for parameter in self._parameters])
         sums: dict[Tensor, Tensor] = {
@@ -109,8 +109,8 @@ class ClippedGradientSum:
             rows = features[part]
             self._add(
                 sums,
-                _single(rows) if rows.dtype.kind == "f" else torch.from_numpy(rows.copy()),
-                _single(labels[part]),
+                single(rows) if rows.dtype.kind == "f" else torch.from_numpy(rows.copy()),
+                single(labels[part]),
                 torch.from_numpy(include[part].copy()),
             )
         return total.numpy()
@@ -129,7 +129,7 @@ class ClippedGradientSum:
                 _reduce(sums, book, coefficients)
 
 
-def _single(values: NDArray[np.generic]) -> Tensor:
+def single(values: NDArray[np.generic]) -> Tensor:
     """A float32 copy; what is too large for float32 becomes infinite, and its record counts as zero."""
     with np.errstate(over="ignore"):
         return torch.from_numpy(values.astype(np.float32))

@@ -8,9 +8,9 @@ The event of one call, for the accountant, is::
 
     Repeated(count=steps, event=PoissonSampled(rate=q, event=DiscreteGaussianSum(shares=1, ...)))
 
-with q, sensitivity and variance from the mechanism. Every declared slot, empty or not, tosses its own coin,
-so what a step draws depends on coins alone; records are looked at only inside the clipped sum, which computes every
-slot, drawn or not.
+with q, sensitivity and variance from the mechanism. Every declared slot, empty or not, tosses its own coin (an entity
+takes the coin of its first counted slot), so what a step draws depends on coins alone; records are looked at only
+inside the clipped sum, which computes every slot, drawn or not.
 Adam, the division and the sum of the steps see noised integers only (post-processing).
 """
 
@@ -25,6 +25,8 @@ from torch import Tensor, nn
 
 from dp.mechanism import SumMechanism
 from dp.training.clipped_sum import ClippedGradientSum
+from dp.training.entities import EntityRows
+from dp.training.entity_sum import EntityGradientSum
 from fedsec.errors import ConfigError
 from fedsec.keystream import KeyStream
 from fedsec.rounding import stochastic_round
@@ -62,6 +64,7 @@ def local_train(
     mechanism: SumMechanism,
     steps: int,
     learning_rate: float,
+    entities: EntityRows | None = None,
     stream: KeyStream | None = None,
 ) -> NDArray[np.float64]:
     """Train ``steps`` noised steps from ``weights`` on one bank's slots; return the update, float64 ``(d,)``.
@@ -73,6 +76,7 @@ def local_train(
         mechanism: clip, grid, noise of one share (``honest_inputs == 1``) and sampling rate of a step.
         steps: how many (>= 1); public, and what the ledger was charged for.
         learning_rate: of Adam (betas 0.9 and 0.99) on the sum divided by the expected batch, rate * slots.
+        entities: whose rows are drawn, averaged and clipped together; None: each record on its own.
         stream: all coins; fresh OS streams where it is left out. Given for debugging only.
 
     Raises:
@@ -83,7 +87,11 @@ def local_train(
         raise ConfigError("in local mode a bank's noise must be enough on its own: honest_inputs is 1")
     if slots > mechanism.max_slots or not np.isfinite(weights).all():
         raise ConfigError("more slots than the mechanism was sized for, or weights that are not finite")
-    clipped_sum = ClippedGradientSum(model, loss, clip=mechanism.clip)
+    clipped_sum = (
+        ClippedGradientSum(model, loss, clip=mechanism.clip)
+        if entities is None
+        else EntityGradientSum(model, loss, entities, clip=mechanism.clip)
+    )
     start = torch.from_numpy(weights.astype(np.float64))
     current = start.clone()
     optimiser = torch.optim.Adam([current], lr=learning_rate, betas=ADAM_BETAS)
@@ -91,6 +99,8 @@ def local_train(
         # Every slot is computed, drawn or not, at its own place: a row's last bits depend on where it lies in a matrix,
         # so a batch laid out by what was drawn would let one record move the results of all after it.
         drawn = draw_slots(slots, mechanism.sampling_rate, stream=stream)
+        if entities is not None:
+            drawn = drawn[entities.first]
         total = clipped_sum(current.numpy(), features, labels, drawn & include)
         rounded = stochastic_round(total * mechanism.grid_scale, saturation=mechanism.saturation, stream=stream)
         noised = mechanism.add_noise(rounded, stream=stream).astype(np.float64) / mechanism.grid_scale

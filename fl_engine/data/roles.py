@@ -1,4 +1,4 @@
-"""What the operator's columns are for: label, bank, dropped or input; and whether each can fill its role."""
+"""What the operator's columns are for: label, bank, unit, dropped or input; and whether each can fill its role."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def check_roles(
     *,
     label: str,
     bank_column: str | None,
+    unit_column: str | None,
     drop: Sequence[str],
     schema: Schema | None,
 ) -> None:
@@ -40,14 +41,21 @@ def check_roles(
     for name, role in (
         (label, "label"),
         (bank_column, "bank column"),
+        (unit_column, "unit column"),
         *((name, "dropped column") for name in drop),
     ):
         if name is not None and name not in names:
             raise ConfigError(f"the file has no column {name!r} (the {role})", remedy=did_you_mean(name, names))
     if label == bank_column:
         raise ConfigError(f"column {label!r} cannot be both the label and the bank column")
-    inputs = () if schema is None else schema.column_names
     for name, role in ((label, "label"), (bank_column, "bank column")):
+        if unit_column is not None and unit_column == name:
+            raise ConfigError(
+                f"column {name!r} cannot be both the {role} and the unit column",
+                remedy="--unit-column names the column of customers, accounts or cards.",
+            )
+    inputs = () if schema is None else schema.column_names
+    for name, role in ((label, "label"), (bank_column, "bank column"), (unit_column, "unit column")):
         if name in drop:
             raise ConfigError(f"column {name!r} is the {role}, and dropped", remedy="Drop it, or use it: not both.")
         if name in inputs:
@@ -110,3 +118,25 @@ def read_banks(column: Column) -> tuple[NDArray[np.int64], tuple[str, ...]]:
             remedy=f"Each bank needs at least {MIN_ROWS}; is this the column of the banks?",
         )
     return bank_of, tuple(found[index] for index in order)
+
+
+def read_units(column: Column) -> tuple[NDArray[np.int64], list[str]]:
+    """Each row's entity, int64[rows], numbered from 0, and the entities' names.
+
+    Names are compared as text, as the file writes them: two people must never become one entity, as 64-bit floats
+    would make of long numbers, or an entity's rows could move a sum by more than one entity may.
+
+    Raises:
+        ConfigError: a cell is missing, or the column holds neither text nor numbers.
+    """
+    what = f"the unit column {column.name!r}"
+    if column.kind in ("date", "other") and not column.holds_text:
+        raise ConfigError(f"{what} holds neither text nor numbers", remedy="Name a column of customers or accounts.")
+    encoded = pc.dictionary_encode(column.text())
+    missing = encoded.indices.is_null().to_numpy(zero_copy_only=False) | (column.is_number & np.isnan(column.numbers))
+    if missing.any():
+        raise ConfigError(
+            f"{what} has no value in {int(missing.sum())} of {len(missing)} rows",
+            remedy="Every row must say whose it is: rows of nobody would count as one entity.",
+        )
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary.to_pylist()

@@ -1,14 +1,16 @@
-"""Which records are held out: one keyed coin per record, thrown over nothing but the record itself.
+"""Which records are held out: one keyed coin per record or entity, thrown over nothing but that itself.
 
 A record keeps its side wherever it stands in the file, whichever records come and go around it, and
 whatever options a run has (labels, dropped columns, schema), so training and holdout accounts stay apart
 over all runs. A row's position, or a shuffle with a quota, would let one record decide the side of another.
 Under one key the sides nest: who is held out at 0.1 is held out at 0.2. Equal records share a side.
+
+Where the unit is an entity, its coin is thrown over its name alone, so all its rows share a side, at every bank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -16,7 +18,7 @@ import pyarrow.compute as pc
 from cryptography.hazmat.primitives import hashes, hmac
 from numpy.typing import NDArray
 
-from fl_engine.data.labels import SPLIT_COIN, TEXT_IDENTITY
+from fl_engine.data.labels import ENTITY_COIN, SPLIT_COIN, TEXT_IDENTITY
 from fl_engine.data.tabular import Column
 
 _COIN_BYTES: Final = 8  # resolution 2^-64
@@ -53,18 +55,36 @@ def holdout_coins(identities: NDArray[np.uint64], *, key: bytes, fraction: float
     Raises:
         ValueError: the key is too short or the fraction out of range.
     """
+    content = identities.astype("<u8").tobytes()
+    width = identities.shape[1] * identities.itemsize
+    records = (content[start : start + width] for start in range(0, len(content), width))
+    return _coins(SPLIT_COIN, records, key=key, fraction=fraction)
+
+
+def entity_coins(entities: Sequence[str], *, key: bytes, fraction: float) -> NDArray[np.bool_]:
+    """Whether each entity is held out, bool[entities]: HMAC-SHA-256 of its name, under a label of its own.
+
+    Args:
+        entities: names as :func:`fl_engine.data.roles.read_units` gives them.
+        key, fraction: as :func:`holdout_coins` takes them.
+
+    Raises:
+        ValueError: the key is too short or the fraction out of range.
+    """
+    return _coins(ENTITY_COIN, (name.encode() for name in entities), key=key, fraction=fraction)
+
+
+def _coins(label: bytes, contents: Iterable[bytes], *, key: bytes, fraction: float) -> NDArray[np.bool_]:
     if len(key) < MIN_KEY_BYTES:
         raise ValueError(f"a split key has at least {MIN_KEY_BYTES} bytes, not {len(key)}")
     if not 0.0 <= fraction < 1.0:
         raise ValueError("the held-out fraction must be at least 0 and below 1")
     keyed = hmac.HMAC(key, hashes.SHA256())
-    keyed.update(SPLIT_COIN)
-    content = identities.astype("<u8").tobytes()
-    width = identities.shape[1] * identities.itemsize
+    keyed.update(label)
     coins = bytearray()
-    for start in range(0, len(content), width):
+    for content in contents:
         coin = keyed.copy()
-        coin.update(content[start : start + width])
+        coin.update(content)
         coins += coin.finalize()[:_COIN_BYTES]
     below = np.uint64(min(int(fraction * 2.0**64), 2**64 - 1))
     held_out: NDArray[np.bool_] = np.frombuffer(bytes(coins), dtype=">u8") < below

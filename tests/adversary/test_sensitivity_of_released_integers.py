@@ -187,7 +187,7 @@ def test_control_without_clipping_the_scaling_sum_exceeds_it(monkeypatch: pytest
     monkeypatch.setattr(
         contribution_module,
         "moment_sum",
-        lambda features, include, *, clip: moment_sum(features, include, clip=1e6 + 0 * clip),
+        lambda features, include, *, clip, entities: moment_sum(features, include, clip=1e6 + 0 * clip),
     )
     assert worst_difference("scaling", row_kind="huge") > sensitivity("scaling")
 

@@ -245,7 +245,10 @@ BAD_SETTINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "label without data": (("--label", "fraud"), ("--data FILE",)),
     "bank column without data": (("--bank-column", "bank"), ("--data FILE",)),
     "unknown option": (("--epsilom", "3"), ("--epsilom", "see `fedsec run --help`")),
-    "unit column": (("--unit-column", "person"), ("--unit-column is not part of this version", "Give one row")),
+    "unit column without data": (("--unit-column", "person"), ("--unit-column", "--data FILE")),
+    "unit rows without a column": (("--unit-rows", "8"), ("--unit-rows", "Name it with --unit-column")),
+    "too many unit rows": (("--unit-rows", "65"), ("--unit-rows", "64")),
+    "no unit rows": (("--unit-rows", "0"), ("--unit-rows", "1")),
     "flare": (("--engine", "flare"), ("--engine", "local")),
     "another mode": (("--dp-mode", "central"), ("--dp-mode",)),
     "an argument too many": (("now",), ("unexpected extra argument",)),
@@ -297,6 +300,8 @@ def test_data_that_cannot_be_used_are_refused_in_two_lines(place: Place) -> None
     label_gap = np.where(np.arange(rows) == 7, np.nan, (np.arange(rows) % 10 == 0).astype(float))
     label_inf = np.where(np.arange(rows) == 7, np.inf, (np.arange(rows) % 10 == 0).astype(float))
     bank_gap = np.array([f"b{row % 5}" if row != 3 else "" for row in range(rows)])
+    unit_gap = np.array([f"only-one-{row % 50}" if row not in {3, 7} else ("", "N/A")[row % 2] for row in range(rows)])
+    by_unit = ("--label", "fraud", "--bank-column", "bank", "--unit-column")
     mistakes: dict[str, tuple[pa.Table, tuple[str, ...], tuple[str, ...]]] = {
         "unknown-label": (cards(), ("--label", "frod", "--bank-column", "bank"), ("no column 'frod'", "fraud")),
         "unknown-bank": (cards(), ("--label", "fraud", "--bank-column", "bnk"), ("no column 'bnk'", "bank")),
@@ -325,6 +330,11 @@ def test_data_that_cannot_be_used_are_refused_in_two_lines(place: Place) -> None
             ("--label", "fraud", "--bank-column", "bank"),
             ("has 1 rows",),
         ),
+        "unknown-unit": (cards(), (*by_unit, "custmer"), ("no column 'custmer' (the unit column)",)),
+        "unit-is-label": (cards(), (*by_unit, "fraud"), ("cannot be both the label and the unit column",)),
+        "unit-is-bank": (cards(), (*by_unit, "bank"), ("cannot be both the bank column and the unit column",)),
+        "unit-dropped": (cards(), (*by_unit, "hour", "--drop", "hour"), ("is the unit column, and dropped",)),
+        "unit-gap": (cards(customer=unit_gap), (*by_unit, "customer"), ("'customer' has no value in 2 of 300 rows",)),
         "few-rows": (cards(40), ("--label", "fraud"), ("40 rows are too few",)),
     }
     for name, (table, arguments, told) in mistakes.items():
@@ -567,3 +577,51 @@ def shorten(partial: Path) -> None:
     checkpoint = Checkpoint.load(partial / "checkpoint.msgpack")
     plan = msgspec.structs.replace(checkpoint.plan, rounds=checkpoint.progress.rounds + 2)
     (partial / "checkpoint.msgpack").write_bytes(msgspec.structs.replace(checkpoint, plan=plan).encode())
+
+
+# Entities as units
+
+
+def test_a_unit_column_is_told_of_everywhere_and_is_no_input(place: Place) -> None:
+    customers = np.array([f"client-number-{7 * row % 61}" for row in range(300)])
+    file = write(place.folder / "cards.csv", cards(customer=customers))
+    common = ("--data", str(file), "--label", "fraud", "--bank-column", "bank")
+    plain = place.run(*common, tiny=False)  # control: without a unit column nothing speaks of entities
+    assert plain.code == 0, plain.err
+    assert "unit: one record" in plain.out
+    assert "one entity at one bank" not in plain.out
+    given = (*common, "--unit-column", "customer", "--unit-rows", "4", "--dataset-id", "by-customer")
+    told = place.run(*given, tiny=False)
+    assert told.code == 0, told.err
+    assert "for each entity at one bank, against" in told.out
+    assert "for each record" in plain.out
+    assert "unit: one entity at one bank" in told.out
+    assert "all rows of one entity at one bank, replaced by empty slots" in told.out
+    assert "at most 4 rows count" in told.out
+    shown = json.loads(place.run(*given, "--json", tiny=False).out)
+    assert shown["privacy"]["unit"] == "entity at one bank"
+    assert shown["privacy"]["unit_rows"] == 4
+    run = place.folder / shown["run"]
+    assert "unit_rows = 4" in (run / "config.toml").read_text()
+    statement = json.loads((run / "privacy.json").read_bytes())
+    assert statement["unit"] == "entity at one bank"
+    assert any("one person under several names" in sentence for sentence in statement["voids"])
+    for page in ("report.html", "report.md"):
+        text = (run / page).read_text("utf-8")
+        assert "all records of one entity at one bank" in text
+        assert "at most 4 records count in a sum" in text
+        assert "per entity at one bank" in text
+    everything = b"".join(path.read_bytes() for path in run.rglob("*") if path.is_file())
+    assert b"customer" not in everything.replace(b"whether it is a customer there", b"").replace(b"customers", b"")
+    assert b"client-number-" not in everything
+    wider = place.run(*common, "--dataset-id", "plain-with-customer", "--json", tiny=False)
+    inputs = [
+        json.loads((place.folder / json.loads(out)["run"] / "summary.json").read_bytes())["model"][0]
+        for out in (json.dumps(shown), wider.out)
+    ]
+    assert inputs[0] < inputs[1]  # control: without the role the column is an input
+
+
+def test_a_config_file_that_counts_an_entitys_rows_asks_for_the_column(place: Place) -> None:
+    (place.folder / "c.toml").write_text("unit_rows = 4\n")
+    refused(place, place.run("--config", "c.toml"), 2, "--unit-rows", "Name it with --unit-column")

@@ -243,6 +243,8 @@ def _statement(
         delta=DELTA,
         eta=ETA,
         unit="record",
+        unit_rows=None,
+        protects="Neighbouring data differ in one record, replaced by an empty slot.",
         neighbours="zero-out",
         mode=mode,
         adversaries=tuple(bound if private else msgspec.structs.replace(bound, epsilon=None) for bound in bounds),
