@@ -63,7 +63,7 @@ class Contribution:
         features = self._standardised(inputs.standardiser)
         if planned.name == "evaluation":
             scores = predict(self._plan.model, weights, features)
-            return score_histogram(scores, self._data.labels, self._data.holdout, bins=self._plan.bins)
+            return score_histogram(scores, self._data.labels, self._data.holdout)
         if self._plan.local is None:
             return self._gradient(weights, features, self._labels, self._train)
         update = local_train(

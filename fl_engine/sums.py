@@ -12,6 +12,7 @@ from typing import Any
 
 from dp.mechanism import SumMechanism, sum_mechanism
 from fedsec.errors import ConfigError
+from fl_engine.evaluation import BINS
 from fl_engine.model import ModelSpec
 from fl_engine.plan import HOLDOUT, TRAINING, LocalTraining, Part, PlannedSum, TaskPlan
 from secagg.config import QuantiserParameters
@@ -107,7 +108,7 @@ def _is_workable(plan: TaskPlan) -> bool:
     return (
         min(plan.slots) >= 1
         and 0 <= plan.numeric_width <= plan.model.inputs
-        and plan.bins % 2 == 0  # so that a score of 0.5 is an edge
+        and plan.bins in (0, BINS)  # a bank's grid of scores is fixed
         and 0 < plan.denominator < math.inf
         and 0 < adam.learning_rate <= LARGEST_LEARNING_RATE
         and 0 <= adam.beta1 < 1
