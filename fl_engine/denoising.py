@@ -8,9 +8,9 @@ intensity lambda, so y has mean lambda and variance sigma^2 + lambda. What is pu
   rho rises by about SLOPE for each unit of it, up to normal steps of STEP for a unit. A model that ranks badly or is
   overconfident is within that; counts that speak against it overrule it.
 
-rho is a hidden Markov chain of one number, so forward filtering and backward sampling (Rabiner 1989,
-section III; Frühwirth-Schnatter 1994) draw from the posterior directly: no chain to converge, nothing to tune. No count is ever negative,
-and an empty cell at the top, which decides average precision, is not taken for what the noise made of it.
+rho is a hidden Markov chain of one number, so forward filtering and backward sampling (Rabiner 1989, section III;
+Frühwirth-Schnatter 1994) draw from the posterior directly: no chain to converge, nothing to tune. No count is ever
+negative, and an empty cell at the top, which decides average precision, is not taken for what the noise made of it.
 """
 
 from __future__ import annotations

@@ -123,8 +123,8 @@ def histogram_metrics(histogram: Floats, *, noise_deviation: float, generator: n
     drawn = draws(observed, DRAWS)
     read = read_histograms(drawn)
     likely = drawn.mean(axis=0)
-    again = generator.poisson(likely, (SIMULATIONS, 2, BINS))
-    again = again + generator.normal(0.0, noise_deviation, again.shape)
+    counts = generator.poisson(likely, (SIMULATIONS, 2, BINS))
+    again = counts + generator.normal(0.0, noise_deviation, counts.shape)
     simulated = np.stack([read_histograms(draws(sums, SIMULATION_DRAWS)).mean(axis=0) for sums in again])
     off = simulated.mean(axis=0) - read_histograms(likely[None])[0]
     centre = read.mean(axis=0) - off
