@@ -15,6 +15,8 @@ negative, and an empty cell at the top, which decides average precision, is not 
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,8 +24,8 @@ LEAST = 1e-6  # expected records in a cell
 SLOPE = 0.8
 STEP = 1.5
 WIDTH = 4.5  # standard deviations of a genuine count that its grid spans, to both sides
-POINTS = 40  # of that grid
-RHO = np.arange(-16.0, 10.01, 0.125)
+POINTS = 32  # of that grid
+RHO = np.arange(-13.0, 8.01, 0.125)
 
 Floats = NDArray[np.float64]
 
@@ -42,10 +44,7 @@ def posterior_draws(
     """
     counts, likelihood = _cells(histogram, noise_deviation**2)
     odds = likelihood.sum(axis=1)
-    centres = (edges[1:] + edges[:-1]) / 2.0
-    moves = [
-        np.exp(-0.5 * (RHO[None, :] - RHO[:, None] - SLOPE * gap) ** 2 / (STEP**2 * gap)) for gap in np.diff(centres)
-    ]
+    moves = _moves(tuple(edges))
     filtered = [odds[0] / odds[0].sum()]
     for move, here in zip(moves, odds[1:], strict=True):
         ahead = (filtered[-1] @ move) * here
@@ -59,6 +58,15 @@ def posterior_draws(
         out[:, 0, place] = genuine
         out[:, 1, place] = genuine * np.exp(RHO[state])
     return out
+
+
+@cache
+def _moves(edges: tuple[float, ...]) -> Floats:
+    """How likely rho moves from a bin to the next, up to a factor: [bins - 1, len(RHO), len(RHO)]."""
+    centres = np.add(edges[1:], edges[:-1]) / 2.0
+    gaps = np.diff(centres)[:, None, None]
+    likely: Floats = np.exp(-0.5 * (RHO[None, None, :] - RHO[None, :, None] - SLOPE * gaps) ** 2 / (STEP**2 * gaps))
+    return likely
 
 
 def _cells(histogram: Floats, variance: float) -> tuple[Floats, Floats]:

@@ -59,8 +59,8 @@ def logistic_regression() -> Scores:
 
 
 MODELS: dict[str, Callable[[], Scores]] = {
-    "logistic regression, synthetic rows": logistic_regression,
     "overconfident": lambda: normal((-9.6, 1.4), (-2.2, 2.8), hidden=0.03),
+    "logistic regression, synthetic rows": logistic_regression,
     "certain of most fraud, blind to some": lambda: normal((-9.8, 1.6), (6.2, 0.8), hidden=0.15),
     "calibrated": lambda: normal((-5.5, 1.2), (-2.0, 2.0)),
     "weak": lambda: normal((-4.5, 0.8), (-3.4, 1.0)),
@@ -110,10 +110,8 @@ def run() -> None:
     print(head + " coverage | width  | withheld | met |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     start = time.perf_counter()
-    for model, make in MODELS.items():
-        draw = make()
-        _rows(plan, model, draw, frauds=500, generator=generator)
-    _rows(plan, "overconfident", MODELS["overconfident"](), frauds=100, generator=generator)
+    for model, frauds in (("overconfident", 100), *((model, 500) for model in MODELS)):
+        _rows(plan, model, MODELS[model](), frauds=frauds, generator=generator)
     print(f"\n{time.perf_counter() - start:.0f} s")
 
 

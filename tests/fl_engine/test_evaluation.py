@@ -63,7 +63,7 @@ def repeated(frauds: int, repetitions: int) -> list[tuple[Metrics, Estimate, Met
 
 @cache
 def enough() -> list[tuple[Metrics, Estimate, Metrics]]:
-    return repeated(500, 60)
+    return repeated(500, 40)
 
 
 def errors(name: str, *, corrected: bool) -> np.ndarray:
@@ -76,7 +76,7 @@ def errors(name: str, *, corrected: bool) -> np.ndarray:
 def test_five_hundred_frauds_of_fifty_thousand_records_give_area_and_precision_closely(
     name: str, largest: float
 ) -> None:
-    """The benchmark's mean errors are 0.007 and 0.017, so those of 60 repetitions stray by 0.0007 and 0.0017 at most:
+    """The benchmark's mean errors are 0.007 and 0.017, so those of 40 repetitions stray by 0.0007 and 0.0017 at most:
     the bounds are four standard deviations and more away.
     """
     assert np.abs(errors(name, corrected=True)).mean() <= largest
@@ -99,9 +99,9 @@ def covered(name: str, shrunk: float = 1.0) -> float:
 
 @pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
 def test_the_intervals_hold_the_exact_figures(name: str) -> None:
-    """At 93 % coverage, fewer than 43 of 60 hits have chance 2e-8. What coverage is, the benchmark measures."""
-    assert covered(name) >= 43 / 60
-    assert covered(name, shrunk=0.1) < 43 / 60
+    """At 93 % coverage, fewer than 27 of 40 hits have a chance below 1e-6. What coverage is, the benchmark measures."""
+    assert covered(name) >= 27 / 40
+    assert covered(name, shrunk=0.1) < 27 / 40
 
 
 def test_a_hundred_frauds_are_too_few_and_no_average_precision_is_stated() -> None:
@@ -120,8 +120,8 @@ def test_a_hundred_frauds_are_too_few_and_no_average_precision_is_stated() -> No
 def test_bins_make_no_ties(separation: float) -> None:
     scores, labels = scored(separation=separation)
     exact, told = exact_metrics(scores, labels), read(scores, labels)
-    assert told["roc_auc"] == pytest.approx(exact.roc_auc, abs=0.003)
-    assert told["average_precision"] == pytest.approx(exact.average_precision, abs=0.02)
+    assert told["roc_auc"] == pytest.approx(exact.roc_auc, abs=0.006)
+    assert told["average_precision"] == pytest.approx(exact.average_precision, abs=0.01)
     assert told["accuracy"] == pytest.approx(exact.accuracy, abs=1e-9)  # 0.5 is a border between bins
     assert told["best_f1"] == pytest.approx(exact.best_f1, abs=0.02)
     assert told["calibration_error"] == pytest.approx(exact.calibration_error, abs=0.005)
@@ -131,7 +131,7 @@ def test_control_a_bin_read_as_one_tie_loses_average_precision(monkeypatch: pyte
     scores, labels = scored(separation=1.0)
     exact = exact_metrics(scores, labels)
     monkeypatch.setattr(evaluation_module, "_interpolated", lambda histograms: np.repeat(histograms / 8, 8, axis=-1))
-    assert read(scores, labels)["average_precision"] < exact.average_precision - 0.02
+    assert read(scores, labels)["average_precision"] < exact.average_precision - 0.012
 
 
 def test_control_a_histogram_of_shuffled_labels_gives_another_area() -> None:
