@@ -124,9 +124,9 @@ def _final(summary: RunSummary) -> str:
         value = getattr(metrics, name)
         interval = summary.intervals.get(name)
         if interval is not None:
-            bounds = f"{interval[0]:.3f} to {interval[1]:.3f}"
-            said = f"{label} {value:.4f} (95 %: {bounds})" if value is not None else f"{label} between {bounds} (95 %)"
-            parts.append(said)
+            low, high = (f"{bound:.3f}" for bound in interval)
+            told = f"between {low} and {high} (95 %)" if value is None else f"{value:.4f} (95 %: {low} to {high})"
+            parts.append(f"{label} {told}")
         elif value is not None:
             parts.append(f"{label} {value:.4f}")
     after = f"after {summary.rounds_opened} rounds, on held-out records ({summary.evaluation} evaluation)"
