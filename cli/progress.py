@@ -24,7 +24,6 @@ _WHY_NOT_PRIVATE = (
     "--insecure-deterministic-noise makes noise that anybody can repeat and take off again; "
     "it is for debugging, and no ε of this run holds"
 )
-TOO_WIDE = 0.3  # an interval beyond which a figure would only mislead
 _ADVERSARIES = {
     "released-model": "whoever holds the released model",
     "colluding-banks": "up to c banks, without the server",
@@ -129,16 +128,16 @@ def _final(summary: RunSummary) -> str:
     parts = []
     for name, label in (("average_precision", "average precision"), ("roc_auc", "ROC AUC"), ("accuracy", "accuracy")):
         value = getattr(metrics, name)
-        if value is None:
-            continue
         interval = summary.intervals.get(name)
-        if interval is None:
+        if interval is not None:
+            low, high = (f"{bound:.3f}" for bound in interval)
+            told = f"between {low} and {high} (95 %)" if value is None else f"{value:.4f} (95 %: {low} to {high})"
+            parts.append(f"{label} {told}")
+        elif value is not None:
             parts.append(f"{label} {value:.4f}")
-        elif interval[1] - interval[0] > TOO_WIDE:
-            parts.append(f"{label} too noisy to tell: {interval[0]:.3f} to {interval[1]:.3f} (95 %)")
-        else:
-            parts.append(f"{label} {value:.4f} (95 %: {interval[0]:.3f} to {interval[1]:.3f})")
     after = f"after {summary.rounds_opened} rounds, on held-out records ({summary.evaluation} evaluation)"
+    if summary.intervals and metrics.average_precision is None:
+        after += "; the holdout is too small for this ε to say more"
     return " ".join([", ".join(parts) if parts else "nothing could be measured", after])
 
 

@@ -141,6 +141,11 @@ class Quality(_Frozen):
         "share of rows classified right at threshold 0.5; misleading where fraud is rare", D.HOLDOUT
     )
     loss: float | None = fact("mean cross-entropy in nats; smaller is better", D.HOLDOUT, ge=0.0)
+    calibration_error: Share | None = fact(
+        "share of rows by which predicted and true frauds differ, bin by bin of the score", D.HOLDOUT
+    )
+    best_f1: Share | None = fact("largest F1 of any threshold of the score", D.HOLDOUT)
+    best_f1_threshold: Share | None = fact("the threshold that reaches it", D.HOLDOUT)
 
 
 class Interval(_Frozen):
@@ -157,6 +162,9 @@ class Intervals(_Frozen):
     average_precision: Interval | None = fact("of average precision", D.CHARGED)
     accuracy: Interval | None = fact("of accuracy", D.CHARGED)
     loss: Interval | None = fact("of the loss", D.CHARGED)
+    calibration_error: Interval | None = fact("of the calibration error", D.CHARGED)
+    best_f1: Interval | None = fact("of the largest F1", D.CHARGED)
+    best_f1_threshold: Interval | None = fact("of the threshold that reaches it", D.CHARGED)
 
 
 class Bound(_Frozen):
@@ -309,6 +317,12 @@ class Facts(_Frozen):
     def quality_may_leave(self) -> bool:
         """False where quality was measured without noise on real rows: no account paid for telling a third party."""
         return self.evaluation is Evaluation.FEDERATED or self.data is Data.SYNTHETIC
+
+    @property
+    def holdout_too_small(self) -> bool:
+        """Whether the noise leaves too wide an interval for average precision to be stated."""
+        stated = self.quality is not None and self.quality.average_precision is not None
+        return self.quality is not None and self.intervals.average_precision is not None and not stated
 
     @property
     def holdout_exposed(self) -> bool:

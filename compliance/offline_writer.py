@@ -60,6 +60,12 @@ def _result(facts: Facts) -> str:
     ]
     share = "" if facts.fraud_share is None else f", {figure(facts.fraud_share)}"
     stated = ", ".join(parts) if parts else "no figure is available"
+    if facts.holdout_too_small and facts.intervals.average_precision is not None:
+        between = facts.intervals.average_precision
+        stated += (
+            f". The holdout is too small for this ε to state average precision: it lies between {figure(between.low)}"
+            f" and {figure(between.high)} (95 %)"
+        )
     return (
         f"{measured}: {stated}. Where fraud is rare, accuracy is misleading, since a model that never raises an alarm"
         " is almost always right; average precision should be read against the share of fraud among the held-out"

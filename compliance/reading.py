@@ -228,6 +228,9 @@ def _quality(metrics: Metrics) -> Quality:
         average_precision=metrics.average_precision,
         accuracy=metrics.accuracy,
         loss=metrics.loss,
+        calibration_error=metrics.calibration_error,
+        best_f1=metrics.best_f1,
+        best_f1_threshold=metrics.best_f1_threshold,
     )
 
 
@@ -240,6 +243,9 @@ def _intervals(bounds: dict[str, tuple[float, float]]) -> Intervals:
         average_precision=known.get("average_precision"),
         accuracy=known.get("accuracy"),
         loss=known.get("loss"),
+        calibration_error=known.get("calibration_error"),
+        best_f1=known.get("best_f1"),
+        best_f1_threshold=known.get("best_f1_threshold"),
     )
 
 

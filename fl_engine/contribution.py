@@ -85,7 +85,7 @@ class Contribution:
         features = self._standardised(inputs.standardiser)
         if planned.name == "evaluation":
             scores = predict(self._plan.model, weights, features)
-            return score_histogram(scores, self._data.labels, self._held_out, bins=self._plan.bins)
+            return score_histogram(scores, self._data.labels, self._held_out)
         if self._plan.local is None:
             return self._gradient(weights, features, self._labels, self._train)
         update = local_train(

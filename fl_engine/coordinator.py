@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedsec.errors import CohortError, LocalProtocolError, RemoteProtocolError
-from fl_engine.evaluation import fraud_share, histogram_intervals, histogram_metrics
+from fl_engine.evaluation import fraud_share, histogram_metrics
 from fl_engine.messages import (
     ANSWER_BYTES,
     Answer,
@@ -265,11 +265,11 @@ class Coordinator:
             progress = msgspec.structs.replace(progress, finished=last and plan.bins == 0)
         else:
             with self._watch.measure("evaluation"):
-                metrics = histogram_metrics(values)
                 deviation = plan.noise_deviation(planned, survivors)
-                intervals = histogram_intervals(values, noise_deviation=deviation, generator=np.random.default_rng())
+                told = histogram_metrics(values, noise_deviation=deviation, generator=np.random.default_rng())
+            metrics = told.metrics
             share = fraud_share(values)
-            progress = msgspec.structs.replace(progress, intervals=intervals, fraud_share=share, finished=True)
+            progress = msgspec.structs.replace(progress, intervals=told.intervals, fraud_share=share, finished=True)
         self.progress = msgspec.structs.replace(progress, final=metrics or progress.final)
         self._record(status="opened", survivors=survivors, dropped=dropped, reason=None, metrics=metrics)
 

@@ -10,6 +10,7 @@ from scipy import stats
 from dp.calibration import noise_multiplier
 from dp.events import Composed, DpEvent, Repeated
 from fedsec.errors import ConfigError
+from fl_engine.evaluation import BINS
 from fl_engine.model import ModelSpec
 from fl_engine.optimiser import AdamParameters
 from fl_engine.plan import ETA, LocalTraining, PlannedSum, TaskPlan
@@ -23,7 +24,6 @@ LEARNING_RATE = {"distributed": 0.02, "local": 0.01}
 TRIES = 3  # attempts reserved for each one-shot sum: an aborted one is charged
 SCALING_SHARE = 0.03  # of the training account's zCDP budget
 SCALING_CLIP = 8.0
-HISTOGRAM_BINS = 16  # fewer bins: less noise in all; more: fewer ties. Even, so that a score of 0.5 is an edge
 STEPS_PER_EPOCH = 20  # of local mode: every record is in a batch with chance 1/20
 MOST_ABORTS = 0.5  # share of the rounds that may abort before a drop rate is called hopeless
 ABORT_CHANCE = 1e-4  # that the spare rounds do not suffice at the declared drop rate
@@ -79,7 +79,7 @@ def build_plan(
         )
 
     def histogram(z: float) -> PlannedSum:
-        return noised.evaluation(bins=HISTOGRAM_BINS, noise_multiplier=z, attempts=TRIES)
+        return noised.evaluation(bins=BINS, noise_multiplier=z, attempts=TRIES)
 
     sums = [scaling, training(calibrated(lambda z: _all_attempts(scaling, training(z))))]
     if federated_evaluation:
@@ -101,7 +101,7 @@ def build_plan(
         rounds=rounds,
         optimiser=AdamParameters(learning_rate=learning_rate),
         denominator=float(sum(slots)),
-        bins=HISTOGRAM_BINS if federated_evaluation else 0,
+        bins=BINS if federated_evaluation else 0,
         local=local,
         unit_rows=settings.unit_rows,
         sums=tuple(sums),

@@ -18,12 +18,21 @@ import msgspec
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    """Quality of the joint model on held-out rows, in [0, 1] but ``loss`` (>= 0, nats); None: not measured."""
+    """Quality of the joint model on held-out rows, in [0, 1] but ``loss`` (>= 0, nats); None: not measured.
+
+    Attributes:
+        accuracy: at a score of 0.5.
+        calibration_error: share of records by which predicted and true frauds differ, bin by bin.
+        best_f1: the largest F1 of any threshold; best_f1_threshold: which.
+    """
 
     loss: float | None = None
     roc_auc: float | None = None
     average_precision: float | None = None
     accuracy: float | None = None
+    calibration_error: float | None = None
+    best_f1: float | None = None
+    best_f1_threshold: float | None = None
 
 
 class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +122,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         slots: declared record slots over all banks.
         evaluation: "public" or "federated".
         model: layer widths, inputs first.
-        final: metrics of the released model; intervals: 95 % bounds by metric name where noise is in them.
+        final: metrics of the released model; intervals: 95 % bounds by metric name where noise is in them;
+            bounds without a figure: the holdout is too small for the noise.
         fraud_share: of the held-out records, in [0, 1]: what guessing scores in average precision. Exact where
             evaluation is public, from the opened noisy histogram where it is federated; None: not measured.
         histogram_bins: of a federated evaluation, else None.

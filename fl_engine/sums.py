@@ -12,6 +12,7 @@ from typing import Any
 
 from dp.mechanism import ROW_CUT, SumMechanism, sum_mechanism
 from fedsec.errors import ConfigError
+from fl_engine.evaluation import BINS
 from fl_engine.model import ModelSpec
 from fl_engine.plan import HOLDOUT, TRAINING, LocalTraining, Part, PlannedSum, TaskPlan
 from secagg.config import QuantiserParameters
@@ -121,7 +122,7 @@ def _is_workable(plan: TaskPlan) -> bool:
     return (
         min(plan.slots) >= 1
         and 0 <= plan.numeric_width <= plan.model.inputs
-        and plan.bins % 2 == 0  # so that a score of 0.5 is an edge
+        and plan.bins in (0, BINS)  # a bank's grid of scores is fixed
         and 0 < plan.denominator < math.inf
         and (plan.unit_rows is None or 1 <= plan.unit_rows <= ROW_CUT)
         and 0 < adam.learning_rate <= LARGEST_LEARNING_RATE

@@ -139,7 +139,10 @@ def test_json_is_one_object_with_the_keys_of_the_design(place: Place) -> None:
     assert told["private"] is True
     assert set(told["privacy"]) >= {"epsilon", "delta", "unit", "neighbours", "adversaries"}
     assert [set(each) for each in told["privacy"]["adversaries"]] == [{"name", "epsilon"}] * 4
-    assert set(told["metrics"]) == {"roc_auc", "average_precision", "accuracy"}
+    assert set(told["metrics"]) == {
+        *("roc_auc", "average_precision", "accuracy", "calibration_error", "best_f1", "best_f1_threshold")
+    }
+    assert told["intervals"] == {}  # figures without noise
     assert set(told["seconds"]) >= {"total", "training", "secure_aggregation", "evaluation", "report"}
     assert all(value >= 0 for value in told["seconds"].values())
     (account,) = told["ledger"]

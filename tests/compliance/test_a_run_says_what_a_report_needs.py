@@ -84,7 +84,7 @@ def test_the_share_of_fraud_is_exact_or_from_the_noisy_histogram(done) -> None:
 
 def test_without_noise_the_histograms_share_is_the_exact_one() -> None:
     labels = np.array([0, 0, 0, 1], np.uint8)
-    counts = score_histogram(np.array([0.1, 0.6, 0.2, 0.9]), labels, np.ones(4, np.bool_), bins=8)
+    counts = score_histogram(np.array([0.1, 0.6, 0.2, 0.9]), labels, np.ones(4, np.bool_))
     assert fraud_share(counts) == 0.25
     assert fraud_share(np.zeros(16)) is None
 

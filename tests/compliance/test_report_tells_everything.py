@@ -369,3 +369,16 @@ def without_bound(run: Path) -> Path:
     )
     (run / "summary.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(summary, ledger=open_end)))
     return run
+
+
+def test_a_holdout_that_is_too_small_is_called_so_instead_of_a_bare_figure(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", evaluation="federated")
+    assert not any("holdout is too small" in text for text in both(run))  # the control: a figure can be stated
+    summary = json.loads((run / "summary.json").read_text("utf-8"))
+    summary["final"]["average_precision"] = None
+    summary["intervals"]["average_precision"] = [0.2175, 0.7625]
+    (run / "summary.json").write_text(json.dumps(summary), "utf-8")
+    for text in both(run):
+        assert "holdout is too small for this ε" in text
+        assert "0.2175" in text and "0.7625" in text
+        assert "0.8127" not in text
