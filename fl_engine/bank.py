@@ -230,9 +230,7 @@ class Bank(Exclusive):
             values = self._computation().vector(planned, inputs)
         self._burn(planned.name, ordinal)
         with self._watch.measure("training"):
-            grid = self._agreed().grid(planned).quantise(values)
-            if planned.noised:
-                grid = planned.mechanism.add_noise(grid)
+            grid = self._agreed().released(planned, values)
         with self._watch.measure("secure_aggregation"):
             payload = client.mask(grid)
         self._masked = (request, payload)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from dp.accounting import epsilon as spent_epsilon
 from dp.events import Composed, DpEvent, Repeated
@@ -154,6 +156,11 @@ class TaskPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             clients=self.clients,
             ring_bits=planned.ring_bits,
         )
+
+    def released(self, planned: PlannedSum, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """What a bank masks for ``planned``, int64 ``(d,)``: its vector on the grid, with its share of the noise."""
+        grid = self.grid(planned).quantise(values)
+        return planned.mechanism.add_noise(grid) if planned.noised else grid
 
     def noise_deviation(self, planned: PlannedSum, survivors: int) -> float:
         """Standard deviation of the noise in an opened sum of ``survivors`` inputs, in the quantiser's units."""
