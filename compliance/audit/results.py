@@ -119,5 +119,7 @@ def read_record(path: Path) -> AuditRecord:
     except (msgspec.DecodeError, UnicodeDecodeError):
         record = None
     if record is None or not 0 <= record.lower_bound < math.inf or not 0 < record.confidence < 1:
-        raise ConfigError(f"{path} is damaged or from another version of fedsec", remedy="Make the audit again.")
+        raise ConfigError(
+            f"{path} is damaged or from another version of fedsec", remedy="Delete it, and make the audit again."
+        )
     return record

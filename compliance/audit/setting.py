@@ -183,7 +183,8 @@ def _setting(
         raise ConfigError(
             f"{of_one_run * runs:,} canaries cannot disprove ε = {claimed:.3g} at δ = {plan.delta:g} with "
             f"{100 * confidence:g} % confidence, whatever is seen of them",
-            remedy="Use more --canaries or a lower --confidence, or audit a smaller --epsilon: δ sets a limit near ln(0.01 / δ).",
+            remedy="Use more --canaries or a lower --confidence, or audit a smaller ε: with ever so many canaries, "
+            f"this δ and confidence let no audit get far beyond {math.log((1 - confidence) / (4 * plan.delta)):.1f}.",
         )
     return AuditSetting(
         subject=subject,
