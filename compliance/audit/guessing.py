@@ -54,15 +54,16 @@ class Guesses:
         return min(1.0, float(stats.binom.sf(v - 1, r, right)) + 2 * self.canaries * delta * most)
 
 
-def guess(scores: NDArray[np.float64], inside: NDArray[np.bool_], *, guesses: int) -> Guesses:
-    """Guess "in" for the highest half of ``guesses`` (even) scores, "out" for the lowest half, and count.
+def guess(scores: NDArray[np.float64], inside: NDArray[np.bool_], *, guesses: int, both_ends: bool) -> Guesses:
+    """Guess "in" for the highest scores, with ``both_ends`` for half of them, and "out" for as many of the lowest.
 
     Args:
         scores: ``(m,)``, higher where a canary seems to be in.
         inside: ``(m,)``, the coins; only the counting looks at them.
-        guesses: r <= m, fixed before the scores were seen.
+        guesses: r <= m, even, fixed before the scores were seen.
     """
     order = np.argsort(scores, kind="stable")
-    half = guesses // 2
-    correct = int(inside[order[len(order) - half :]].sum()) + int((~inside[order[:half]]).sum())
-    return Guesses(canaries=len(scores), made=2 * half, correct=correct)
+    highest = guesses // 2 if both_ends else guesses
+    lowest = guesses - highest
+    correct = int(inside[order[len(order) - highest :]].sum()) + int((~inside[order[:lowest]]).sum())
+    return Guesses(canaries=len(scores), made=guesses, correct=correct)

@@ -20,7 +20,7 @@ from scipy import stats
 from compliance.audit.guessing import Guesses
 
 SURE = 0.999  # chance with which what is said to be noticed is noticed
-FRACTIONS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.5)
+FRACTIONS = (0.005, 0.01, 0.02, 0.025, 0.03, 0.04, 0.05, 0.08, 0.12, 0.2, 0.3, 0.5)
 _POINTS = 1 << 16
 _SPREAD = 9.0  # standard deviations of a Gaussian that are looked at
 _DRAWS = 20_001
@@ -44,15 +44,21 @@ class Channel:
         exponent = (seen - 0.5) / self.deviation**2
         return exponent if self.rate == 1 else np.logaddexp(math.log1p(-self.rate), math.log(self.rate) + exponent)
 
+    @property
+    def both_ends(self) -> bool:
+        """Whether low scores say as much as high ones; of a canary that is drawn seldom, seeing nothing says little."""
+        return self.rate == 1
+
     def accuracy(self, fraction: float, *, noise: float) -> float:
-        """Share of right guesses to expect of the best ``fraction`` of them, if the noise is ``noise`` times itself."""
+        """Share of right guesses to expect if ``fraction`` of the canaries are guessed, with ``noise`` times the noise."""
         outside, inside = self._scores(noise)
+        ends = [(inside[::-1], outside[::-1]), (outside, inside)] if self.both_ends else [(inside[::-1], outside[::-1])]
         right = 0.0
-        for one, other in ((inside[::-1], outside[::-1]), (outside, inside)):
+        for one, other in ends:
             mine, both = np.cumsum(one) / 2, (np.cumsum(one) + np.cumsum(other)) / 2
-            place = int(np.searchsorted(both, fraction / 2))
-            right += float(mine[min(place, len(mine) - 1)] / max(both[min(place, len(both) - 1)], 1e-300))
-        return right / 2
+            place = int(np.searchsorted(both, fraction / len(ends)))
+            right += float(mine[place] / both[place])
+        return right / len(ends)
 
     def _scores(self, noise: float) -> tuple[Vector, Vector]:
         """Distributions on one ascending grid of the summed evidence for a canary that is out, and one that is in."""
@@ -100,8 +106,11 @@ def design(channel: Channel, *, canaries: int, epsilon: float, delta: float, con
 
 
 def perfect(canaries: int) -> Guesses:
-    """Every guess right, about half of ``canaries``: what is expected of a variant that hides nothing."""
-    made = canaries // 2 // 2 * 2
+    """Every guess right, about a quarter of ``canaries``: to be expected of a variant that hides nothing.
+
+    Half of the canaries are in, and nearly all of these are drawn once at least.
+    """
+    made = canaries // 4 // 2 * 2
     return Guesses(canaries=canaries, made=made, correct=made)
 
 

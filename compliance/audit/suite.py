@@ -172,11 +172,16 @@ def _audit(setting: AuditSetting, tried: Trial, progress: Progress) -> Guesses |
         progress(tried.title, run + 1, tried.runs)
         inside.append(coins(setting.canaries))
         evidence.append(scores(setting, tried.variant, inside[-1]))
-    return guess(np.concatenate(evidence), np.concatenate(inside), guesses=tried.guesses)
+    return guess(
+        np.concatenate(evidence),
+        np.concatenate(inside),
+        guesses=tried.guesses,
+        both_ends=setting.channel.both_ends,
+    )
 
 
 def _obvious(setting: AuditSetting, name: str, title: str, mechanism: SumMechanism) -> Trial:
-    """A control that hides nothing: few audit runs and every second coin guessed are enough."""
+    """A control that hides nothing: few audit runs are enough, with many guesses."""
     runs = setting.runs_of_perfect_guesses
     hopeful = perfect(setting.canaries * runs)
     return Trial(
