@@ -50,7 +50,7 @@ class Channel:
         return self.rate == 1
 
     def accuracy(self, fraction: float, *, noise: float) -> float:
-        """Share of right guesses expected where ``fraction`` of the canaries are guessed, under ``noise`` times the noise."""
+        """Share of right guesses where ``fraction`` of the canaries are guessed, under ``noise`` times the noise."""
         outside, inside = self._scores(noise)
         ends = [(inside[::-1], outside[::-1]), (outside, inside)] if self.both_ends else [(inside[::-1], outside[::-1])]
         right = 0.0
