@@ -30,12 +30,12 @@ _COMMANDS = {
     "run": _Lazy(module="cli.run", attribute="run", help="Train one model over all banks, within a privacy budget."),
     "report": _Lazy(module="cli.report", attribute="report", help="Write the compliance report of a run again."),
     "attack": _Lazy(module="cli.attack", attribute="attack", help="Play the dishonest server, and show what it gets."),
+    "audit": _Lazy(module="cli.audit", attribute="audit", help="Measure with canaries what ε is at least."),
     "ledger": _Lazy(module="cli.ledger", attribute="ledger", help="Show, set, settle and verify privacy budgets."),
 }
 
 _ABSENT = {
     "verify": "check the budget with `fedsec ledger verify`; the run's privacy.json, unsigned, has what ε follows from",
-    "audit": "the stated ε is a proved upper bound; the run's privacy.json has what it follows from",
     "federation": "`fedsec run` trains all banks on this machine",
     "bank": "`fedsec run` trains all banks on this machine",
 }

@@ -260,6 +260,26 @@ class Times(_Frozen):
     report: float = fact("an earlier report, if any", D.LOCAL, ge=0.0)
 
 
+class Audit(_Frozen):
+    """An empirical audit of the run's settings, made on invented records."""
+
+    lower_bound: float = fact("epsilon is at least this, with the confidence, at the run's delta", D.LOCAL, ge=0.0)
+    claimed_epsilon: float = fact("what was reserved for a training record", D.LOCAL, ge=0.0)
+    confidence: Share = fact("of the lower bound", D.LOCAL)
+    canaries: int = fact("m: coins that could be guessed", D.LOCAL, ge=1)
+    guesses: int = fact("r: coins that were guessed", D.LOCAL, ge=0)
+    correct: int = fact("v: right guesses", D.LOCAL, ge=0)
+    noise_noticed: Share = fact("noise cut to this part of itself would have been noticed", D.LOCAL)
+    controls: int = fact("kinds of broken noise that were audited too", D.LOCAL, ge=0)
+    controls_noticed: int = fact("of them, found out", D.LOCAL, ge=0)
+    controls_missed: int = fact("of them, not found out though they should have been", D.LOCAL, ge=0)
+
+    @property
+    def disproved(self) -> bool:
+        """Whether the lower bound is above the claim."""
+        return self.lower_bound > self.claimed_epsilon
+
+
 class Facts(_Frozen):
     """Everything that a report states in figures."""
 
@@ -306,6 +326,7 @@ class Facts(_Frozen):
     releases_outside: int = fact("releases that no account paid for", D.OPERATION, ge=0)
     attempts: tuple[Attempt, ...] = fact("every attempt", D.LOCAL)
     dropouts: tuple[Dropouts, ...] = fact("losses by step", D.LOCAL)
+    audit: Audit | None = fact("what an audit of the settings measured; None: none was made", D.LOCAL)
     times: Times = fact("where the time went", D.LOCAL)
 
     @property

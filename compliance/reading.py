@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import TypeVar
 import msgspec
 import pydantic
 
+from compliance.audit.results import FILE, AuditRecord, read_record
 from compliance.facts import (
     FEWEST_BANKS,
     Accountant,
     Adversary,
     Attempt,
+    Audit,
     Balance,
     Bound,
     CrossCheck,
@@ -51,18 +54,20 @@ class RunRecords:
     Attributes:
         summary, statement: of the run.
         attempts: one record per attempt, in order.
+        audit: of the run's settings, where one was made.
     """
 
     summary: RunSummary
     statement: PrivacyStatement
     attempts: tuple[RoundRecord, ...]
+    audit: AuditRecord | None
 
 
 def read_run(run: Path) -> RunRecords:
     """The records in the directory ``run``.
 
     Raises:
-        ConfigError: it is not the directory of a finished run, or a record in it does not fit.
+        ConfigError: it is not the directory of a finished run, or a record in it cannot be read.
     """
     if not run.is_dir():
         raise ConfigError(f"{run} is not a run's directory", remedy="Give the directory that `fedsec run` named.")
@@ -79,6 +84,7 @@ def read_run(run: Path) -> RunRecords:
         summary=_decoded(RunSummary, (run / "summary.json").read_bytes(), run / "summary.json"),
         statement=_decoded(PrivacyStatement, (run / "privacy.json").read_bytes(), run / "privacy.json"),
         attempts=tuple(_decoded(RoundRecord, line, run / "metrics.jsonl") for line in lines if line.strip()),
+        audit=read_record(run / FILE) if (run / FILE).is_file() else None,
     )
 
 
@@ -86,11 +92,12 @@ def facts_of(records: RunRecords) -> Facts:
     """What a report may state about ``records``, field by field.
 
     Raises:
-        ConfigError: a record holds a value that no version of this format has, or an ε that its releases do not give.
+        ConfigError: a record holds a value that no version of this format has, or an ε that its releases do not give;
+            or the audit is of other settings.
     """
     check_epsilons(records.statement)
     try:
-        return _facts(records.summary, records.statement, records.attempts)
+        return _facts(records.summary, records.statement, records.attempts, _audit(records))
     except (ValueError, pydantic.ValidationError) as error:
         where = ""
         if isinstance(error, pydantic.ValidationError):
@@ -107,7 +114,48 @@ def part_of(account: str) -> Part:
     return known.get(account.rpartition("/")[2], Part.OTHER)
 
 
-def _facts(summary: RunSummary, statement: PrivacyStatement, attempts: tuple[RoundRecord, ...]) -> Facts:
+def _audit(records: RunRecords) -> Audit | None:
+    """The audit's figures, which must be about this run's settings.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    audit, statement = records.audit, records.statement
+    if audit is None:
+        return None
+    stated = next((each for each in statement.parameters if each.name == ReleaseName.TRAINING), None)
+    same = stated is not None and all(
+        math.isclose(one, other, rel_tol=1e-6)
+        for one, other in (
+            (audit.noise_multiplier, stated.noise_multiplier),
+            (audit.sampling_rate, stated.sampling_rate),
+            (audit.clip, stated.clip),
+            (audit.dimension, stated.dimension),
+            (audit.delta, statement.delta),
+        )
+    )
+    if not same or (audit.run, audit.private, audit.mode) != (records.summary.run, True, statement.mode):
+        raise ConfigError(
+            f"{FILE} is the audit of other settings, or of broken noise",
+            remedy=f"Delete it, or make it again with `fedsec audit RUN --out RUN/{FILE}`.",
+        )
+    return Audit(
+        lower_bound=audit.lower_bound,
+        claimed_epsilon=audit.claimed_epsilon,
+        confidence=audit.confidence,
+        canaries=audit.canaries,
+        guesses=audit.guesses,
+        correct=audit.correct,
+        noise_noticed=audit.noise_noticed,
+        controls=len(audit.controls),
+        controls_noticed=sum(control.noticed for control in audit.controls),
+        controls_missed=len(audit.missed),
+    )
+
+
+def _facts(
+    summary: RunSummary, statement: PrivacyStatement, attempts: tuple[RoundRecord, ...], audit: Audit | None
+) -> Facts:
     cohort = statement.cohort
     evaluation = Evaluation(summary.evaluation)
     quality, intervals = _final(summary, attempts, evaluation)
@@ -188,6 +236,7 @@ def _facts(summary: RunSummary, statement: PrivacyStatement, attempts: tuple[Rou
         releases_outside=len(statement.outside_ledger),
         attempts=_attempts(attempts),
         dropouts=_dropouts(attempts),
+        audit=audit,
         times=Times(
             total=summary.seconds.total,
             training=summary.seconds.training,

@@ -29,7 +29,7 @@ from fedsec.errors import RedactionError
 
 WITHHELD = "(a sentence is withheld here: it held an identifier)"
 # not summary.json: the run adds to it how long this report took
-_HASHED = ("config.toml", "metrics.jsonl", "privacy.json", "model.safetensors")
+_HASHED = ("config.toml", "metrics.jsonl", "privacy.json", "audit.json", "model.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -240,9 +240,7 @@ class Bank(Exclusive):
             values = self._computation().vector(planned, inputs, coins=coins)
         self._burn(planned.name, ordinal)
         with self._watch.measure("training"):
-            grid = self._agreed().grid(planned).quantise(values, stream=coins)
-            if planned.noised:
-                grid = planned.mechanism.add_noise(grid, stream=coins)
+            grid = self._agreed().released(planned, values, coins=coins)
         with self._watch.measure("secure_aggregation"):
             payload = client.mask(grid)
         self._masked = (request, payload)

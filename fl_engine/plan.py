@@ -12,10 +12,13 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from dp.accounting import epsilon as spent_epsilon
 from dp.events import Composed, DpEvent, Repeated
 from dp.mechanism import SumMechanism, eta
+from fedsec.keystream import KeyStream
 from fl_engine.model import ModelSpec
 from fl_engine.optimiser import AdamParameters
 from secagg.config import PrivacyParameters, QuantiserParameters, SessionConfig
@@ -165,6 +168,16 @@ class TaskPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             clients=self.clients,
             ring_bits=planned.ring_bits,
         )
+
+    def released(
+        self, planned: PlannedSum, values: NDArray[np.float64], *, coins: KeyStream | None = None
+    ) -> NDArray[np.int64]:
+        """What a bank masks for ``planned``, int64 ``(d,)``: its vector on the grid, with its share of the noise.
+
+        ``coins`` are for debugging; the operating system's where they are left out.
+        """
+        grid = self.grid(planned).quantise(values, stream=coins)
+        return planned.mechanism.add_noise(grid, stream=coins) if planned.noised else grid
 
     def noise_deviation(self, planned: PlannedSum, survivors: int) -> float:
         """Standard deviation of the noise in an opened sum of ``survivors`` inputs, in the quantiser's units."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-PARTS = ("sampler", "accounting", "training", "evaluation")
+PARTS = ("sampler", "accounting", "training", "evaluation", "audit")
 
 
 def run() -> None:

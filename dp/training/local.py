@@ -82,16 +82,41 @@ def local_train(
     Raises:
         ConfigError: the mechanism is not one bank's own, or weights are not finite.
     """
+    return train_on_sums(
+        ClippedGradientSum(model, loss, clip=mechanism.clip)
+        if entities is None
+        else EntityGradientSum(model, loss, entities, clip=mechanism.clip),
+        weights,
+        features,
+        labels,
+        include=include,
+        mechanism=mechanism,
+        steps=steps,
+        learning_rate=learning_rate,
+        entities=entities,
+        stream=stream,
+    )
+
+
+def train_on_sums(
+    clipped_sum: ClippedGradientSum | EntityGradientSum,
+    weights: NDArray[np.float64] | NDArray[np.float32],
+    features: NDArray[np.float64],
+    labels: NDArray[np.float64],
+    *,
+    include: NDArray[np.bool_],
+    mechanism: SumMechanism,
+    steps: int,
+    learning_rate: float,
+    entities: EntityRows | None = None,
+    stream: KeyStream | None = None,
+) -> NDArray[np.float64]:
+    """As :func:`local_train`, with the clipped sums of ``clipped_sum``, whose clip is the mechanism's."""
     slots = len(features)
     if mechanism.honest_inputs != 1:
         raise ConfigError("in local mode a bank's noise must be enough on its own: honest_inputs is 1")
     if slots > mechanism.max_slots or not np.isfinite(weights).all():
         raise ConfigError("more slots than the mechanism was sized for, or weights that are not finite")
-    clipped_sum = (
-        ClippedGradientSum(model, loss, clip=mechanism.clip)
-        if entities is None
-        else EntityGradientSum(model, loss, entities, clip=mechanism.clip)
-    )
     start = torch.from_numpy(weights.astype(np.float64))
     current = start.clone()
     optimiser = torch.optim.Adam([current], lr=learning_rate, betas=ADAM_BETAS)

@@ -12,13 +12,26 @@ import msgspec
 import pydantic
 import pytest
 
-from compliance.facts import FEWEST_BANKS, Disclosure, Evaluation, Facts, Part, ReleaseName
+from compliance.facts import FEWEST_BANKS, Audit, Disclosure, Evaluation, Facts, Part, ReleaseName
 from compliance.openai_writer import preview
 from compliance.prompt import render_prompt
 from compliance.reading import facts_of, part_of, read_run
 from compliance.report import write_report
 from fedsec.errors import ConfigError
 from tests.compliance.helpers import IDENTIFIERS, make_run
+
+AUDIT = Audit(
+    lower_bound=1.6215,
+    claimed_epsilon=2.9987,
+    confidence=0.95,
+    canaries=104_214,
+    guesses=3_126,
+    correct=2_652,
+    noise_noticed=0.52,
+    controls=3,
+    controls_noticed=3,
+    controls_missed=0,
+)
 
 
 def leaf_types(annotation: object) -> set[type]:
@@ -81,13 +94,14 @@ def test_a_request_says_nothing_that_is_for_this_machine_only(tmp_path: Path) ->
     changed = facts.model_copy(
         update={
             "attempts": (),
+            "audit": AUDIT,
             "dropouts": (),
             "layers": (7, 1),
             "times": facts.times.model_copy(update={"total": 9.9}),
         }
     )
     local = {n for n, f in Facts.model_fields.items() if f.json_schema_extra["disclosure"] == Disclosure.LOCAL.value}  # type: ignore[index, call-overload]  # a dict, as the test above shows
-    assert local == {"attempts", "dropouts", "layers", "times"}
+    assert local == {"attempts", "audit", "dropouts", "layers", "times"}
     assert render_prompt(changed) == render_prompt(facts)
 
 

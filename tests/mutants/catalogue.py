@@ -721,9 +721,9 @@ _RANGE = (
         "noise-left-out",
         "every bank adds its share of the noise",
         "tests/fl_engine/test_noise_is_accounted.py::test_the_noise_has_the_variance_that_is_stated",
-        "fl_engine/bank.py",
-        "grid = planned.mechanism.add_noise(grid)",
-        "grid = grid + 0",
+        "fl_engine/plan.py",
+        "return planned.mechanism.add_noise(grid) if planned.noised else grid",
+        "return grid",
     ),
     mutant(
         "noise-sized-for-all-banks",
