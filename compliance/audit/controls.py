@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp.mechanism import SumMechanism
+from fedsec.keystream import KeyStream
 
 
 class WithoutNoise(SumMechanism, frozen=True, kw_only=True):
     """A bank that adds nothing."""
 
-    def add_noise(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+    def add_noise(self, values: NDArray[np.int64], *, stream: KeyStream | None = None) -> NDArray[np.int64]:  # noqa: ARG002 (as its base has it)
         """``values`` as they are."""
         return values
 
@@ -25,9 +26,9 @@ class SaturatedAfterNoise(SumMechanism, frozen=True, kw_only=True):
 
     limit: int
 
-    def add_noise(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+    def add_noise(self, values: NDArray[np.int64], *, stream: KeyStream | None = None) -> NDArray[np.int64]:
         """``values`` with noise, each then within ``limit`` of 0."""
-        return np.clip(super().add_noise(values), -self.limit, self.limit)
+        return np.clip(super().add_noise(values, stream=stream), -self.limit, self.limit)
 
 
 class EveryRecordEveryStep(SumMechanism, frozen=True, kw_only=True):

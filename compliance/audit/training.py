@@ -18,6 +18,7 @@ from compliance.audit.canaries import CanarySum
 from compliance.audit.setting import LIMIT, RECORDS, AuditSetting
 from dp.mechanism import SumMechanism
 from dp.training.local import train_on_sums
+from fedsec.keystream import KeyStream
 from fl_engine.model import initial_weights
 from fl_engine.optimiser import AdamState, adam_step, released_weights
 
@@ -44,9 +45,9 @@ class _Watched(SumMechanism, frozen=True, kw_only=True):
     inner: SumMechanism
     seen: list[NDArray[np.int64]] = msgspec.field(default_factory=list)
 
-    def add_noise(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+    def add_noise(self, values: NDArray[np.int64], *, stream: KeyStream | None = None) -> NDArray[np.int64]:
         """As ``inner`` does."""
-        noised = self.inner.add_noise(values)
+        noised = self.inner.add_noise(values, stream=stream)
         self.seen.append(noised)
         return noised
 
