@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import postgres
+if TYPE_CHECKING:
+    from tests import postgres
 
 TEST_FILE = re.compile(r"\btests/(?:\w+/)*test_\w+\.py\b")
 SELECTIONS = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "collectonly", "stepwise")
@@ -90,6 +92,8 @@ def home_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.Server]:
     """A real server, once for all tests of a process."""
+    from tests import postgres  # only here: this file also serves a project without it
+
     if why := postgres.missing():
         pytest.skip(why)
     with postgres.server() as server:

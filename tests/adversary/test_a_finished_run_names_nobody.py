@@ -102,7 +102,7 @@ def test_input_columns_are_named_in_the_model_alone(published: Published) -> Non
     assert found(published, set(INPUTS), but="model.safetensors") == set()
     with safe_open(published.path / "model.safetensors", framework="numpy") as model:
         metadata = model.metadata()
-    assert set(metadata) == {"schema", "standardiser", "model"}
+    assert set(metadata) == {"schema", "standardiser", "model", "brands"}
     assert all(name in metadata["schema"] for name in INPUTS)  # control: the search does find what is there
 
 

@@ -201,7 +201,7 @@ def local_move(monkeypatch: pytest.MonkeyPatch, plan: TaskPlan, *, rows: str, we
     """How far the customer moves the integers of a step in local mode, over their sensitivity; equal coins."""
     released: list[NDArray[np.int64]] = []
 
-    def keep(_mechanism: SumMechanism, values: NDArray[np.int64]) -> NDArray[np.int64]:
+    def keep(_mechanism: SumMechanism, values: NDArray[np.int64], **_: object) -> NDArray[np.int64]:
         released.append(values)
         return values
 
@@ -226,7 +226,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step of local mode that draws every second slot, the customer's first one among them."""
     from dp.training import local
 
-    monkeypatch.setattr(local, "draw_slots", lambda slots, _rate: np.arange(slots) % 2 == FIRST % 2)
+    monkeypatch.setattr(local, "draw_slots", lambda slots, _rate, **_: np.arange(slots) % 2 == FIRST % 2)
 
 
 FIRST = int(np.flatnonzero(EntityRows.choose(ENTITIES, most=UNIT_ROWS).leads & (ENTITIES == CUSTOMER))[0])

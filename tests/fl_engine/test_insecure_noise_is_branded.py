@@ -54,14 +54,12 @@ def places(folder: Path, *, flag: bool) -> dict[str, bool]:
     return {where: BRAND in text for where, text in told.items()}
 
 
-@pytest.fixture(scope="module")
-def branded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("branded")
-
-
-def test_the_brand_stands_in_terminal_report_statement_model_and_ledger(branded: Path) -> None:
-    found = places(branded, flag=True)
+def test_the_brand_stands_in_terminal_report_statement_model_and_ledger(tmp_path: Path) -> None:
+    found = places(tmp_path, flag=True)
     assert all(found.values()), found
+    statement = msgspec.json.decode((run_in(tmp_path) / "privacy.json").read_bytes(), type=PrivacyStatement)
+    assert not statement.private
+    assert {bound.epsilon for bound in statement.adversaries} == {None}  # it holds against nobody
 
 
 def test_control_a_private_run_carries_the_brand_nowhere(tmp_path: Path) -> None:
@@ -76,13 +74,6 @@ def test_json_says_not_private_and_gives_no_epsilon(tmp_path: Path) -> None:
     assert result["privacy"]["epsilon"] is None
     assert {each["epsilon"] for each in result["privacy"]["adversaries"]} == {None}
     assert {each["spent_epsilon"] for each in result["ledger"]} == {None}
-
-
-def test_the_statement_holds_against_nobody(branded: Path) -> None:
-    run = run_in(branded)
-    statement = msgspec.json.decode((run / "privacy.json").read_bytes(), type=PrivacyStatement)
-    assert not statement.private
-    assert {bound.epsilon for bound in statement.adversaries} == {None}
 
 
 def test_a_budget_refuses_it_and_nothing_is_trained(tmp_path: Path) -> None:

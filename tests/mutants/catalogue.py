@@ -722,7 +722,7 @@ _RANGE = (
         "every bank adds its share of the noise",
         "tests/fl_engine/test_noise_is_accounted.py::test_the_noise_has_the_variance_that_is_stated",
         "fl_engine/plan.py",
-        "return planned.mechanism.add_noise(grid) if planned.noised else grid",
+        "return planned.mechanism.add_noise(grid, stream=coins) if planned.noised else grid",
         "return grid",
     ),
     mutant(

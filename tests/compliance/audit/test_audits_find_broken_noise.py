@@ -65,7 +65,7 @@ def test_the_banks_own_noise_is_what_is_audited(monkeypatch: pytest.MonkeyPatch)
     for mode in MODES:
         assert not audited(setting(mode)).disproved
         with monkeypatch.context() as patch:
-            patch.setattr(SumMechanism, "add_noise", lambda _mechanism, values: values)
+            patch.setattr(SumMechanism, "add_noise", lambda _mechanism, values, **_: values)
             assert audited(setting(mode)).disproved
 
 
@@ -82,7 +82,7 @@ def test_the_release_is_the_one_that_a_bank_masks(monkeypatch: pytest.MonkeyPatc
     scores(of, Variant(mechanism=of.training.mechanism), coins(of.canaries))
     assert seen == ["training"] * of.shares * of.training.attempts
     source = (Path(__file__).parents[3] / "fl_engine" / "bank.py").read_text("utf-8")
-    assert ".released(planned, values)" in source and ".add_noise(" not in source
+    assert ".released(planned, values, coins=coins)" in source and ".add_noise(" not in source
 
 
 def test_a_canary_is_one_clipped_gradient_and_sits_out_where_its_slot_does() -> None:
