@@ -304,3 +304,20 @@ def test_accept_loss_is_told_by_show(filled: Path, capsys: pytest.CaptureFixture
     shown = capsys.readouterr().out
     assert "Entries up to 9 were given up as lost" in shown
     assert "unbounded" in shown
+
+
+def test_an_export_given_as_a_ledger_to_use_is_bad_input_and_no_damage(
+    filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "audit.json"
+    assert invoke(["ledger", "export", "--out", str(out)]) == 0
+    capsys.readouterr()
+    for command in (["show"], ["budget", "fraud", "--epsilon", "3"]):
+        assert invoke(["ledger", *command, "--ledger", str(out)]) == 2
+        told = capsys.readouterr().err
+        assert "an exported ledger" in told
+        assert "fedsec ledger verify --ledger" in told
+        assert "damaged" not in told
+    out.write_text("no ledger")  # control: what is no export is told as before
+    assert invoke(["ledger", "show", "--ledger", str(out)]) == 1
+    assert "damaged" in capsys.readouterr().err
