@@ -49,11 +49,12 @@ class Display:
         plan = run.plan
         if plan.insecure_deterministic_noise:
             self._console.print(f"NOT PRIVATE: {_WHY_NOT_PRIVATE}", style="bold red", soft_wrap=True)
+        would = "with noise from the operating system it would be " if plan.insecure_deterministic_noise else ""
         local = plan.mode == "local"
         against = "everyone else together" if local else f"the server with up to {_banks(plan.corrupt)}"
         self._console.print(
             f"{plan.clients} banks, {sum(plan.slots):,} records, {plan.rounds} rounds, {plan.mode} noise: "
-            f"ε ≤ {plan.epsilon:g} at δ = {_short(plan.delta)} for each {plan.unit}, against {against}",
+            f"{would}ε ≤ {plan.epsilon:g} at δ = {_short(plan.delta)} for each {plan.unit}, against {against}",
             soft_wrap=True,
         )
         self.note(f"working in {run.directory.path}; all keys are simulated in this one process")

@@ -202,7 +202,7 @@ def _noise_against_banks(plan: TaskPlan, survivors: int) -> str:
     mean = sum(plan.slots) // plan.clients
     held = f"records, {mean:,} on average, can add up to one clip each"
     if plan.unit_rows is not None:
-        held = f"entities, with {mean:,} records on average, can add up to one clip each"
+        held = f"entities, together {mean:,} records on average, can add up to one clip each"
     if plan.mode == "local":
         deviation = training.mechanism.noise_multiplier
         return (

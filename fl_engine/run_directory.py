@@ -55,8 +55,12 @@ class RunDirectory:
         partial = path if path.name.endswith(PARTIAL) else path.with_name(path.name + PARTIAL)
         final = partial.with_name(partial.name.removesuffix(PARTIAL))
         if not partial.is_dir():
-            what = "is complete, there is nothing to resume" if final.is_dir() else "does not exist"
-            raise ConfigError(f"the run {path} {what}", remedy="Unfinished runs end in .partial.")
+            told = f"the run {path} does not exist"
+            if (final / "summary.json").exists():
+                told = f"the run {path} is complete, there is nothing to resume or settle"
+            elif final.is_dir():
+                told = f"{path} is no run's directory"
+            raise ConfigError(told, remedy="Unfinished runs end in .partial.")
         return cls(partial, partial.name.removesuffix(PARTIAL))
 
     def write(self, name: str, content: bytes | str) -> Path:

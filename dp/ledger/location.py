@@ -54,7 +54,7 @@ def resolve(option: str | os.PathLike[str] | None = None) -> Location:
     the default.
 
     Raises:
-        ConfigError: the URL cannot be read, or the path is a folder.
+        ConfigError: the URL cannot be read or names no database, or the path is a folder.
     """
     named = os.fspath(option) if option is not None else os.environ.get(ENVIRONMENT_VARIABLE)
     if not named:
@@ -72,7 +72,12 @@ def resolve(option: str | os.PathLike[str] | None = None) -> Location:
         if not url.database or url.database == ":memory:":
             raise ConfigError("a ledger in memory keeps no budget", remedy="name a file")
         return _embedded(Path(url.database))
-    if url.drivername not in _SERVERS or not url.database:
+    if url.drivername in _SERVERS and not url.database:
+        raise ConfigError(
+            "the ledger's database URL names no database",
+            remedy="write it as postgresql+psycopg://USER@HOST/DATABASE",
+        )
+    if url.drivername not in _SERVERS:
         raise ConfigError(
             f"a ledger is a file, or a database of PostgreSQL through psycopg, not {url.drivername}",
             remedy="write it as postgresql+psycopg://USER@HOST/DATABASE",

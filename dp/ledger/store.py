@@ -36,6 +36,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from dp.ledger import postgres
 from dp.ledger.entries import Entry
+from dp.ledger.export import is_export
 from dp.ledger.keys import sync_folder
 from dp.ledger.location import Location
 from dp.ledger.postgres import LockedError
@@ -244,6 +245,11 @@ def _extras(connection: Connection, location: Location) -> tuple[str, ...]:
 
 
 def _prepare_file(path: Path, *, create: bool) -> None:
+    if path.is_file() and os.access(path, os.R_OK) and is_export(path):
+        raise ConfigError(
+            f"{path} is an exported ledger: it can be verified, not used",
+            remedy=f"check it with `fedsec ledger verify --ledger {path}`, or name the ledger itself with --ledger",
+        )
     if create:
         try:
             new = not path.exists()

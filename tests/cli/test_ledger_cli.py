@@ -304,3 +304,33 @@ def test_accept_loss_is_told_by_show(filled: Path, capsys: pytest.CaptureFixture
     shown = capsys.readouterr().out
     assert "Entries up to 9 were given up as lost" in shown
     assert "unbounded" in shown
+
+
+def test_an_export_given_as_a_ledger_to_use_is_bad_input_and_no_damage(
+    filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "audit.json"
+    assert invoke(["ledger", "export", "--out", str(out)]) == 0
+    capsys.readouterr()
+    for command in (["show"], ["budget", "fraud", "--epsilon", "3"]):
+        assert invoke(["ledger", *command, "--ledger", str(out)]) == 2
+        told = capsys.readouterr().err
+        assert "an exported ledger" in told
+        assert "fedsec ledger verify --ledger" in told
+        assert "damaged" not in told
+    out.write_text("no ledger")  # control: what is no export is told as before
+    assert invoke(["ledger", "show", "--ledger", str(out)]) == 1
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_not_called_a_complete_one(
+    filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    assert invoke(["ledger", "settle", str(folder)]) == 2
+    told = capsys.readouterr().err
+    assert "is no run's directory" in told and "complete" not in told
+    (folder / "summary.json").write_text("{}")  # control: what a complete run has
+    assert invoke(["ledger", "settle", str(folder)]) == 2
+    assert "is complete, there is nothing to resume or settle" in capsys.readouterr().err

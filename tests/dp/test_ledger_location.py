@@ -69,3 +69,12 @@ def test_a_url_that_cannot_hold_a_ledger_is_refused(option: str) -> None:
 def test_a_folder_is_not_a_ledger(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a folder"):
         resolve(tmp_path)
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://", "postgresql+psycopg://bank@db.example/"])
+def test_a_server_without_a_database_is_told_that_and_not_that_it_is_no_postgresql(url: str) -> None:
+    with pytest.raises(ConfigError, match="names no database") as caught:
+        resolve(url)
+    assert "not postgresql" not in caught.value.message
+    with pytest.raises(ConfigError, match="not mysql"):  # control: another database is told apart
+        resolve("mysql://bank@db.example/ledger")

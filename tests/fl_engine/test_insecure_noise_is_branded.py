@@ -105,3 +105,12 @@ def test_its_noise_can_be_repeated_bit_by_bit(tmp_path: Path, mode: str) -> None
 def test_control_private_noise_is_never_the_same(tmp_path: Path) -> None:
     first, second = models(tmp_path)
     assert first != second
+
+
+def test_no_line_before_the_training_claims_an_epsilon_for_it(tmp_path: Path) -> None:
+    def claims(folder: Path, *flag: str) -> list[str]:
+        said = fedsec(folder, "run", *SIZE, *flag, "--out", str(folder / "runs"))
+        return [line for line in said.splitlines() if "ε ≤ 3" in line and "would be" not in line]
+
+    assert claims(tmp_path / "insecure", FLAG) == []
+    assert len(claims(tmp_path / "private")) == 1  # control: a private run does claim it
