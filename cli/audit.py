@@ -238,7 +238,7 @@ def _show(setting: AuditSetting, record: AuditRecord) -> None:
         bound = "–" if each.lower_bound is None else f"{each.lower_bound:.2f}"
         table.add_row(f"control: {each.title}", bound, f"{record.claimed_epsilon:.2f}", _noticed(each))
     out.print(table)
-    out.print(f"Bounds at δ = {delta}, each with {sure} confidence, for one record.", soft_wrap=True)
+    out.print(f"Bounds at δ = {delta}, each with {sure} confidence, for one {record.unit}.", soft_wrap=True)
     out.print(
         f"An audit of this size notices noise cut to {record.noise_noticed:.0%} of itself or less, not a smaller cut.",
         soft_wrap=True,

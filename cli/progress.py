@@ -58,7 +58,7 @@ class Display:
             soft_wrap=True,
         )
         self.note(f"working in {run.directory.path}; all keys are simulated in this one process")
-        self._console.print(_HEADER, style="bold")
+        self._console.print(_header("ε (void)" if plan.insecure_deterministic_noise else "ε so far"), style="bold")
 
     @contextmanager
     def live(self, run: Run) -> Iterator[None]:
@@ -101,9 +101,9 @@ class Display:
         print_(f"report: {run.directory.path / 'report.html'}", soft_wrap=True, markup=False)
 
 
-_HEADER = (
-    f"{'attempt':<12}{'round':>6}{'banks':>7}{'loss':>9}{'AUC':>8}{'AP':>8}{'accuracy':>10}{'ε so far':>10}{'s':>7}"
-)
+def _header(epsilon: str) -> str:
+    figures = f"{'loss':>9}{'AUC':>8}{'AP':>8}{'accuracy':>10}"
+    return f"{'attempt':<12}{'round':>6}{'banks':>7}{figures}{epsilon:>10}{'s':>7}"
 
 
 def _line(record: RoundRecord) -> str:
@@ -162,8 +162,8 @@ def _print_statement(console: Console, statement: PrivacyStatement, *, corrupt: 
         name = _ADVERSARIES[bound.name].replace("c banks", _banks(corrupt)) + (" ← target" if bound.target else "")
         table.add_row(name, str(bound.shares), "none" if bound.epsilon is None else f"{bound.epsilon:.3f}")
     console.print(table)
-    if not statement.conservative:
-        console.print("ε is above 1, which this project takes as the conservative setting.", soft_wrap=True)
+    if statement.private and not statement.conservative:
+        console.print("ε is above 1; this project takes ε ≤ 1 as the conservative setting.", soft_wrap=True)
     console.print(statement.noise_against_banks, soft_wrap=True, markup=False)
     for sentence in statement.outside_ledger:
         console.print(f"outside the ledger: {sentence}", soft_wrap=True, markup=False)

@@ -181,7 +181,9 @@ class Balance(_Frozen):
 
     part: Part = fact("which part of the records", D.PARAMETER)
     spent_epsilon: float | None = fact(
-        "spent over all runs so far; None: no bound, something was released without noise", D.PARAMETER, ge=0.0
+        "spent over all runs so far; None: no bound, something was released without noise or entries were lost",
+        D.PARAMETER,
+        ge=0.0,
     )
     budget_epsilon: float | None = fact("may be spent over all runs; None: no budget was set", D.PARAMETER, ge=0.0)
     delta: float = fact("of both", D.PARAMETER, ge=0.0, lt=1.0)
@@ -264,7 +266,9 @@ class Audit(_Frozen):
     """An empirical audit of the run's settings, made on invented records."""
 
     lower_bound: float = fact("epsilon is at least this, with the confidence, at the run's delta", D.LOCAL, ge=0.0)
-    claimed_epsilon: float = fact("what was reserved for a training record", D.LOCAL, ge=0.0)
+    claimed_epsilon: float = fact(
+        "what was reserved for a training record, or an entity's at one bank", D.LOCAL, ge=0.0
+    )
     confidence: Share = fact("of the lower bound", D.LOCAL)
     canaries: int = fact("m: coins that could be guessed", D.LOCAL, ge=1)
     guesses: int = fact("r: coins that were guessed", D.LOCAL, ge=0)
@@ -362,7 +366,7 @@ class Facts(_Frozen):
 
     @property
     def overspent(self) -> tuple[Balance, ...]:
-        """Those that have spent more than their budget: it was lowered, or something was released without noise."""
+        """Those that have spent more than their budget: it was lowered, or nothing bounds what was spent."""
         return tuple(
             balance
             for balance in self.budgeted

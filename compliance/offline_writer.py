@@ -94,7 +94,7 @@ def _privacy(facts: Facts) -> str:
         f" In words: except with a chance governed by δ, nobody among them can tell from {released} whether that"
         f" contribution was there, beyond a change of odds by a factor of at most e to the power ε, here {odds(facts)}."
     )
-    above = "" if facts.conservative else " ε is above 1, which this project takes as the conservative setting."
+    above = "" if facts.conservative else " ε is above 1; this project takes ε ≤ 1 as the conservative setting."
     accounts = [
         f"the {balance.part.value} account has spent "
         + (

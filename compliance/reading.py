@@ -134,7 +134,8 @@ def _audit(records: RunRecords) -> Audit | None:
             (audit.delta, statement.delta),
         )
     )
-    if not same or (audit.run, audit.private, audit.mode) != (records.summary.run, True, statement.mode):
+    stated_of = (records.summary.run, True, statement.mode, statement.unit)
+    if not same or (audit.run, audit.private, audit.mode, audit.unit) != stated_of:
         raise ConfigError(
             f"{FILE} is the audit of other settings, or of broken noise",
             remedy=f"Delete it, or make it again with `fedsec audit RUN --out RUN/{FILE}`.",

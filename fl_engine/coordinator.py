@@ -51,7 +51,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         adam: optimiser state (in local mode its weights alone are used).
         standardiser: None until the scaling sum was opened.
         final: metrics after the last opened attempt that measured any.
-        intervals: 95 % intervals of a federated evaluation; fraud_share: of its records, None: not measured.
+        intervals: 95 % intervals of a federated evaluation; fraud_share: of its records, None: not told.
         records: one per attempt.
         finished: whether nothing is left to open.
     """
@@ -268,7 +268,7 @@ class Coordinator:
                 deviation = plan.noise_deviation(planned, survivors)
                 told = histogram_metrics(values, noise_deviation=deviation, generator=np.random.default_rng())
             metrics = told.metrics
-            share = fraud_share(values)
+            share = fraud_share(values, noise_deviation=deviation)
             progress = msgspec.structs.replace(progress, intervals=told.intervals, fraud_share=share, finished=True)
         self.progress = msgspec.structs.replace(progress, final=metrics or progress.final)
         self._record(status="opened", survivors=survivors, dropped=dropped, reason=None, metrics=metrics)

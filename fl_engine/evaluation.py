@@ -38,6 +38,9 @@ STRETCH = 2.33  # the same for a normal distribution
 FINE = 8  # parts of a bin
 TOO_WIDE = 0.25  # a figure whose interval is wider is withheld: the holdout is too small for the noise
 SEEN = 2.0  # standard deviations of the noise that the frauds must exceed to be seen at all
+STATED = (
+    4.0  # standard deviations that they must exceed for their share to be told: noise then moves it by less than half
+)
 NAMES: Final = ("roc_auc", "average_precision", "accuracy", "calibration_error", "best_f1", "best_f1_threshold")
 
 Floats = NDArray[np.float64]
@@ -160,13 +163,17 @@ def read_histograms(histograms: Floats) -> Floats:
     return np.stack(figures, axis=1)
 
 
-def fraud_share(histogram: Floats) -> float | None:
-    """Share of fraud among the records that a (noisy) histogram, float64[2 * BINS], counts; None where it shows none.
+def fraud_share(histogram: Floats, *, noise_deviation: float) -> float | None:
+    """Share of fraud among the records that a (noisy) histogram, float64[2 * BINS], counts; None: too few to tell.
+
+    ``noise_deviation`` is that of the noise in a cell, records (>= 0). Frauds or genuine records that do not exceed
+    :data:`STATED` deviations of their total's noise may be noise alone, and a share of them would be taken for one.
 
     Counts below zero stay in the sums: cutting each at zero would turn symmetric noise into records that are not there.
     """
     genuine, fraud = histogram.reshape(2, -1).sum(axis=1)
-    return float(fraud / (genuine + fraud)) if fraud >= 1.0 and genuine >= 1.0 else None
+    least = max(1.0, STATED * noise_deviation * np.sqrt(BINS))
+    return float(fraud / (genuine + fraud)) if min(genuine, fraud) >= least else None
 
 
 def _bins(scores: Floats) -> NDArray[np.int64]:

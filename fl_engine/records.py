@@ -125,7 +125,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         final: metrics of the released model; intervals: 95 % bounds by metric name where noise is in them;
             bounds without a figure: the holdout is too small for the noise.
         fraud_share: of the held-out records, in [0, 1]: what guessing scores in average precision. Exact where
-            evaluation is public, from the opened noisy histogram where it is federated; None: not measured.
+            evaluation is public, from the opened noisy histogram where it is federated; None: not measured,
+            or too few frauds to be told from the noise.
         histogram_bins: of a federated evaluation, else None.
         upload_bytes: secure aggregation, mean bytes that one bank sent over the run; plain_bytes: the same as float32.
         ledger: the accounts that the run charged; ledger_head: the ledger's key and last entry after settlement.

@@ -44,7 +44,8 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         private: False where a broken variant was audited on purpose.
         mode: "distributed" or "local"; clients, honest_inputs: n and h.
         noise_multiplier, sampling_rate, clip, dimension: of the training mechanism; openings: how often it ran.
-        claimed_epsilon: what the plan reserves; delta: of it and of the lower bound.
+        unit: whose contribution a canary stands for: "record" or "entity at one bank".
+        claimed_epsilon: what the plan reserves for one; delta: of it and of the lower bound.
         lower_bound: of ε, with confidence ``confidence``.
         canaries, guesses, correct: m, r and v, over all ``runs`` audit runs.
         noise_noticed: an audit of this size notices noise cut to this part of itself, with chance 0.999.
@@ -64,6 +65,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     clip: float
     dimension: int
     openings: int
+    unit: str
     claimed_epsilon: float
     delta: float
     lower_bound: float

@@ -37,7 +37,7 @@ class AuditSetting:
         subject: for a title.
         run: identifier of the finished run whose settings these are; None: of no run.
         plan: as `fedsec run` would make it, for the slots of the audit.
-        claimed: ε that the plan reserves for a training record, against its target adversary.
+        claimed: ε that the plan reserves for a training record (or an entity), against its target adversary.
         canaries: of one audit run; runs: how many audit runs; their canaries count together.
         confidence: of the lower bound; channel: what is seen of one canary; design: how many coins are guessed.
         ballast: slots of each honest bank whose records drive its sums into saturation, for that control; 0: none fit.

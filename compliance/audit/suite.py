@@ -135,6 +135,7 @@ def carry_out(
         clip=mechanism.clip,
         dimension=mechanism.dimension,
         openings=setting.channel.openings,
+        unit=setting.plan.unit,
         claimed_epsilon=setting.claimed,
         delta=setting.plan.delta,
         lower_bound=setting.lower_bound(found),

@@ -88,7 +88,14 @@ def test_a_runs_report_shows_the_bound_beside_the_claim(finished: Path, capsys: 
 
 
 @pytest.mark.parametrize(
-    "change", [{"run": "another"}, {"private": False}, {"noise_multiplier": 1.0}, {"mode": "local"}]
+    "change",
+    [
+        {"run": "another"},
+        {"private": False},
+        {"noise_multiplier": 1.0},
+        {"mode": "local"},
+        {"unit": "entity at one bank"},
+    ],
 )
 def test_an_audit_of_something_else_is_no_audit_of_a_run(finished: Path, change: dict[str, object]) -> None:
     if not (finished / "audit.json").exists():
@@ -101,6 +108,28 @@ def test_an_audit_of_something_else_is_no_audit_of_a_run(finished: Path, change:
             write_report(finished, narrator=None, identifiers=None)
     finally:
         write_record(finished / "audit.json", record)
+
+
+def test_the_bound_of_a_run_with_entities_is_for_an_entity(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"c{row // 3},{row % 97},{int(row % 40 == 0)}\n" for row in range(1500))
+    (tmp_path / "cards.csv").write_text("customer,amount,fraud\n" + rows, "utf-8")
+    given = ["--data", str(tmp_path / "cards.csv"), "--label", "fraud", "--unit-column", "customer", "--rounds", "1"]
+    with own_place(tmp_path):
+        assert invoke(["run", *given, "--offline", "--out", str(tmp_path / "runs")]) == 0
+    entities = next(each for each in (tmp_path / "runs").iterdir() if (each / "privacy.json").is_file())
+    unit = "entity at one bank"
+    for run, said, other in ((entities, unit, "record"), (finished, "record", unit)):  # each is the other's control
+        capsys.readouterr()
+        assert invoke(["audit", str(run), "--canaries", "18000"]) == 0
+        told = capsys.readouterr().out
+        assert f"confidence, for one {said}." in told and f"for one {other}." not in told
+        assert read_record(run / "audit.json").unit == said
+        write_report(run, narrator=None, identifiers=None)
+        text = (run / "report.md").read_text("utf-8")
+        assert ("reserved for an entity's training records at one bank" in text) == (said == unit)
+        assert ("reserved for a training record" in text) == (said != unit)
 
 
 def test_broken_noise_is_never_written_into_a_runs_directory(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cli import run as run_command
 from compliance.identifiers import Identifiers, identifiers_path
 from dp.ledger import Ledger, read_heads
 from fl_engine.data.dataset import public_holdout
-from fl_engine.evaluation import fraud_share, score_histogram
+from fl_engine.evaluation import BINS, STATED, fraud_share, score_histogram
 from fl_engine.records import RunSummary
 from fl_engine.run import Run
 from fl_engine.settings import DataSettings, RunSettings
@@ -85,8 +86,23 @@ def test_the_share_of_fraud_is_exact_or_from_the_noisy_histogram(done) -> None:
 def test_without_noise_the_histograms_share_is_the_exact_one() -> None:
     labels = np.array([0, 0, 0, 1], np.uint8)
     counts = score_histogram(np.array([0.1, 0.6, 0.2, 0.9]), labels, np.ones(4, np.bool_))
-    assert fraud_share(counts) == 0.25
-    assert fraud_share(np.zeros(16)) is None
+    assert fraud_share(counts, noise_deviation=0.0) == 0.25
+    assert fraud_share(np.zeros(16), noise_deviation=0.0) is None
+
+
+def test_a_share_of_fraud_that_noise_could_have_made_is_withheld() -> None:
+    deviation = 3.0
+    spread = deviation * math.sqrt(BINS)  # of the noise in the number of frauds
+
+    def share(frauds: float, told: float = deviation) -> float | None:
+        counts = np.concatenate([np.full(BINS, 50_000.0 / BINS), np.full(BINS, frauds / BINS)])
+        return fraud_share(counts, noise_deviation=told)
+
+    few, enough = 0.99 * STATED * spread, 1.01 * STATED * spread
+    assert share(few) is None
+    assert share(enough) == pytest.approx(enough / (50_000 + enough))
+    assert 1.96 * spread < enough / 2, "what is stated is right to within a half of itself, at 95 %"
+    assert share(few, told=0.0) is not None  # the control: a share that takes no notice of the noise
 
 
 def test_a_run_says_whom_it_asks_before_it_asks(done, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -382,3 +382,41 @@ def test_a_holdout_that_is_too_small_is_called_so_instead_of_a_bare_figure(tmp_p
         assert "holdout is too small for this ε" in text
         assert "0.2175" in text and "0.7625" in text
         assert "0.8127" not in text
+
+
+def test_a_conservative_setting_is_never_said_to_be_above_one(tmp_path: Path) -> None:
+    misread = "above 1, which this project takes as the conservative setting"
+    for text in both(make_run(tmp_path / "run", epsilon=3.0)):
+        assert "ε ≤ 1 as the conservative setting" in text
+        assert misread not in text
+    assert misread in f"ε is {misread}."  # the control: the sentence as it could be misread is found
+
+
+def test_of_a_run_that_is_not_private_nothing_is_weighed_or_offered_for_a_test(tmp_path: Path) -> None:
+    for branded, clean in zip(
+        both(make_run(tmp_path / "branded", private=False)), both(make_run(tmp_path / "clean")), strict=True
+    ):
+        assert "ε is above 1" not in branded and "ε is above 1" in clean  # the control: a claim that is weighed
+        assert "fedsec audit makes one" not in branded and "fedsec audit makes one" in clean
+        assert "claims nothing, so there is nothing to test" in branded and "claims nothing" not in clean
+        assert "Claimed;" not in branded
+
+
+def test_the_shares_that_count_are_the_targets(tmp_path: Path) -> None:
+    for mode in ("local", "distributed"):
+        run = make_run(tmp_path / mode, mode=mode)
+        facts = facts_of(read_run(run))
+        assert facts.target is not None
+        assert (facts.target.shares == facts.honest_inputs) == (mode == "distributed")  # the control: they can differ
+        page, markdown, _ = (file.read_text("utf-8") for file in _files(run))
+        assert f"Shares that count against the target: {facts.target.shares}." in markdown
+        row = f'shares that count against the target</th><td class="n">{facts.target.shares}</td>'
+        assert row in page
+
+
+def test_what_leaves_an_account_without_a_bound_is_not_guessed(tmp_path: Path) -> None:
+    # An account also loses its bound where entries of the ledger are lost: then nothing was released without noise.
+    for text in both(without_bound(make_run(tmp_path / "run"))):
+        assert "no bound: something was released without noise, or entries of the ledger were lost" in text
+    for text in both(make_run(tmp_path / "control")):
+        assert "no bound" not in text

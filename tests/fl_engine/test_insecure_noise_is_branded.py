@@ -62,6 +62,21 @@ def test_the_brand_stands_in_terminal_report_statement_model_and_ledger(tmp_path
     assert {bound.epsilon for bound in statement.adversaries} == {None}  # it holds against nobody
 
 
+def test_the_terminal_states_no_epsilon_of_it_that_could_be_taken_for_a_claim(tmp_path: Path) -> None:
+    would = "with noise from the operating system it would be"
+    told = {}
+    for flags in ([FLAG], []):
+        place = tmp_path / ("branded" if flags else "private")
+        place.mkdir()
+        told[bool(flags)] = fedsec(place, "run", *SIZE, *flags, "--out", str(place / "runs"))
+    claims = [line for line in told[True].splitlines() if "ε ≤ 3 at" in line or "ε = " in line]
+    assert claims and all(would in line for line in claims), claims
+    assert "ε is above 1" not in told[True]
+    assert "ε (void)" in told[True] and "ε so far" not in told[True]
+    # Control: of a private run they are claims.
+    assert would not in told[False] and "ε is above 1" in told[False] and "ε so far" in told[False]
+
+
 def test_control_a_private_run_carries_the_brand_nowhere(tmp_path: Path) -> None:
     found = places(tmp_path, flag=False)
     assert not any(found.values()), found
