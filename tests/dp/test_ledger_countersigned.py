@@ -378,6 +378,22 @@ def test_the_key_and_the_heads_of_this_machine_are_private(path: Path) -> None:
     assert not list(folder.glob("*.tmp"))
 
 
+def test_what_is_committed_stands_where_its_head_cannot_be_kept(path: Path) -> None:
+    """Told that the reservation failed, a run would delete what it takes to settle it."""
+    ledger = Ledger.open(path)
+    before = ledger.head.entry
+    key = private_folder() / "heads" / "witness.key"
+    secret = key.read_bytes()
+    key.write_bytes(secret[:40])
+    ledger.set_budget("cards", 9.0, 1e-5)
+    assert ledger.head.entry == before + 1
+    ledger.close()
+    with pytest.raises(LedgerError, match="holds no signing key"):  # control: the next to open it is told
+        Ledger.open(path)
+    key.write_bytes(secret)
+    Ledger.open(path).close()
+
+
 def test_a_damaged_kept_head_is_said_and_not_passed_over(path: Path) -> None:
     file = next((private_folder() / "heads").glob("*-*.json"))
     file.write_bytes(file.read_bytes()[:-20])
