@@ -12,9 +12,9 @@ Integer arithmetic and the operating system's entropy only; vectorised over tile
    2004.00010), Algorithm 1: coins of rational bias only. Refuse "minus zero" and what exceeds the bound.
 
 Steps 1 and 3 are exact; the table's rounding is the only distance from the ideal, below 2^-112 a sample. No
-branch is taken on one sample's value but with a probability below 2^-50; which proposals are refused is
-independent of what the others are. Constant time is not claimed: what remains is in docs/noise.md, section 1,
-with the proof.
+branch is taken on one sample's value but a second word for a tie in the table, below 2^-50, and a fifth coin for the
+whole tile, 3 in 10^8 a proposal; which proposals are refused is independent of what the others are. Constant time is
+not claimed: what remains is in docs/noise.md, section 1, with the proof.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _TABLE_SIGMAS = 15  # weights beyond are below 2^-160 and left out
 _WEIGHT_BITS = 128
 _FIRST_BITS = 64
 _DIGITS = 80
-_PLACES = 4  # coins that every proposal tosses, needed or not: more are needed once in 10^8 proposals
+_PLACES = 4  # coins that every proposal tosses, needed or not: more are needed for 3 in 10^8 proposals
 
 _Words = NDArray[np.uint64]
 

@@ -1,4 +1,4 @@
-"""A bank's own terms for a whole task: what it checks, once, before it takes part (docs/protocol.md, "Once a task").
+"""A bank's own terms for a whole task: what it checks, once, before it takes part (docs/releases.md).
 
 A plan can be honest about itself and still not be one that this bank agrees to. Whatever the reason, the answer on the
 wire is the same word; the sentence is for the bank's own operator.

@@ -120,7 +120,9 @@ def is_sound(plan: TaskPlan) -> bool:
 def _is_workable(plan: TaskPlan) -> bool:
     adam, local = plan.optimiser, plan.local
     return (
-        min(plan.slots) >= 1
+        plan.version == 1
+        and 0 <= plan.initial_seed < 2**64  # eight bytes, where coins are drawn from it
+        and min(plan.slots) >= 1
         and 0 <= plan.numeric_width <= plan.model.inputs
         and plan.bins in (0, BINS)  # a bank's grid of scores is fixed
         and 0 < plan.denominator < math.inf

@@ -100,7 +100,8 @@ def _replaced(countersigned: CountersignedHead) -> Disagreement:
     return Disagreement(
         kind="replaced",
         countersigned=countersigned,
-        message=f"replaced: a ledger of another key, {key}, was here, and {_seen(countersigned)}",
+        message=f"replaced: a ledger of another key, {key}, was here or is what the heads are of (compare the key with "
+        f"the holder's: anybody can make a ledger), and {_seen(countersigned)}",
     )
 
 

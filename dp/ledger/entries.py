@@ -93,12 +93,17 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused", forbid_u
 
 
 class Burnt(msgspec.Struct, frozen=True, kw_only=True, tag="burnt", forbid_unknown_fields=True):
-    """One attempt of ``release``, durable before its masked input leaves; ``index`` numbers attempts."""
+    """One attempt of ``release``, durable before its masked input leaves; ``index`` numbers attempts.
+
+    ``mark`` is random, 32 hex digits: without it two processes that burn one attempt in one second would make the same
+    entry, and one whose commit was cut off would take the other's for its own. Empty in entries made before it.
+    """
 
     run: str
     release: str
     index: int
     at: str
+    mark: str = ""
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True, tag="settled", forbid_unknown_fields=True):

@@ -158,14 +158,19 @@ def read_heads(path: Path) -> tuple[CountersignedHead, ...]:
 
 
 def add_heads(path: Path, heads: Iterable[CountersignedHead]) -> None:
-    """Add ``heads`` to the heads file ``path``, which is made where it is missing; all or nothing, durably.
+    """Add ``heads``, all of one ledger, to the heads file ``path``, which is made where it is missing; durably.
 
     Raises:
-        ConfigError: the file is there and no heads file, or it cannot be written.
+        ConfigError: the file is there and no heads file, or of another ledger, or it cannot be written.
     """
-    known = read_heads(path) if path.exists() else ()
+    joined = [*(read_heads(path) if path.exists() else ()), *heads]
+    if len({line.head.ledger for line in joined}) > 1:
+        raise ConfigError(
+            f"{path} holds a head of another ledger, so verify would take either ledger for a replaced one",
+            remedy="name another file: one for each ledger",
+        )
     try:
-        write_durably(path, encode_heads([*known, *heads]))
+        write_durably(path, encode_heads(joined))
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written: {error.strerror}", remedy="name a file in a folder of your own"

@@ -91,12 +91,12 @@ class KeptHeads:
         """
         file = _folder() / f"{self._place}-{head.ledger[:_DIGITS]}.json"
         try:
-            with _locked():
+            with locked():
                 for known in decode_heads(file.read_bytes(), origin=str(file)) if file.exists() else ():
                     given_up = any(known.head.hash == line.hash.hex() for line in lost)
                     if known.head.entry >= head.entry and not given_up:
                         return
-                write_durably(file, encode_heads([self.sign(head, at=at)]))
+                write_durably(file, encode_heads([_signed(head, at=at)]))
         except OSError as error:
             raise ConfigError(
                 f"the ledger's head cannot be kept in {file}: {error.strerror}",
@@ -106,14 +106,35 @@ class KeptHeads:
     @staticmethod
     def sign(head: Head, *, at: str) -> CountersignedHead:
         """``head``, countersigned with this machine's own key, which is made the first time."""
-        path = _folder() / "witness.key"
-        key = load_key_file(path)
-        if key is None:
-            try:
-                key = new_key_file(path)
-            except FileExistsError:  # another process was first
-                return KeptHeads.sign(head, at=at)
-        return countersign(head, [key], at=at)
+        with locked():
+            return _signed(head, at=at)
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Keep this machine's other processes from its key and its heads files, which are read and written anew.
+
+    Raises:
+        ConfigError: the private folder cannot be written.
+    """
+    lock = _folder() / "lock"
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"{lock} cannot be opened: {error.strerror}", remedy="set FEDSEC_HOME to a folder that you can write to"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _signed(head: Head, *, at: str) -> CountersignedHead:
+    path = _folder() / "witness.key"
+    key = load_key_file(path)
+    return countersign(head, [new_key_file(path) if key is None else key], at=at)
 
 
 def _folder() -> Path:
@@ -125,13 +146,3 @@ def _folder() -> Path:
             f"the folder {folder} cannot be made: {error.strerror}", remedy="set FEDSEC_HOME to a folder of your own"
         ) from error
     return folder
-
-
-@contextmanager
-def _locked() -> Iterator[None]:
-    descriptor = os.open(_folder() / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

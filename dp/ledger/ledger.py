@@ -8,6 +8,7 @@ before its masked input exists outside the bank.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -172,7 +173,8 @@ class Ledger:
             if (run, release, index) in self._burns and self._log.state.run(run).settlement is None:
                 return
             with self._log.writing() as pending:
-                pending.append(Burnt(run=run, release=release, index=index, at=now()))
+                mark = secrets.token_hex(16)
+                pending.append(Burnt(run=run, release=release, index=index, at=now(), mark=mark))
             self._burns.add((run, release, index))
 
     def burnt(self, run: str) -> dict[str, frozenset[int]]:

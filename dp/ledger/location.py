@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import URL, make_url
@@ -30,7 +30,7 @@ class Location:
         label: how messages call it; holds no password.
     """
 
-    url: URL
+    url: URL = field(repr=False)
     path: Path | None
     key_path: Path
     secrets_path: Path

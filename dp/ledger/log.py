@@ -231,7 +231,7 @@ class Log:
     def _keep_head(self) -> None:
         """Keep the head as far as that works: what is committed stands, and the next to open the ledger keeps it."""
         if self._head is not None:
-            with contextlib.suppress(ConfigError):
+            with contextlib.suppress(ConfigError, LedgerError):
                 self._heads.note(self.head, at=now(), lost=self.state.lost)
 
     def _found(self) -> None:

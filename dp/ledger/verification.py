@@ -31,7 +31,7 @@ from dp.ledger.agreement import Agreement, Disagreement, compare
 from dp.ledger.entries import GENESIS, Entry, Lost, Opened, Payload, Reserved, decode, is_chained, is_signed
 from dp.ledger.export import ExportedLedger, is_export
 from dp.ledger.heads import CountersignedHead, Head, add_heads, head_of, merged
-from dp.ledger.kept import KeptHeads
+from dp.ledger.kept import KeptHeads, locked
 from dp.ledger.keys import load_key_file, public_bytes
 from dp.ledger.location import Location
 from dp.ledger.log import now
@@ -132,7 +132,8 @@ def countersign_verified(location: Location, result: Verification, path: Path) -
     if not result.ok or result.head is None:
         raise LocalProtocolError("a head is countersigned only where every step holds")
     signed = KeptHeads.sign(result.head, at=now())
-    add_heads(path, [signed])
+    with locked():  # or one of two processes that countersign at once would write over the other's head
+        add_heads(path, [signed])
     KeptHeads(location).note(result.head, at=now(), lost=result.losses)
     return signed.countersigned[0].signer
 

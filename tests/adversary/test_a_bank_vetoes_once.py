@@ -64,6 +64,18 @@ def test_every_term_of_the_policy_declines_with_the_same_word(term: str) -> None
     assert bank(without).consider(offer_of(plan)) == YES  # control: nothing but this term declined
 
 
+def test_a_seed_from_which_no_coins_can_be_drawn_is_declined_before_the_task() -> None:
+    """Accepted, it would fail in the middle of an attempt, and with no error of ours."""
+    policy = dataclasses.replace(LAX, insecure_deterministic_noise=True)
+    assert bank(policy).consider(offer_of(msgspec.structs.replace(DEBUG, initial_seed=-1))) == NO
+    assert bank(policy).consider(offer_of(msgspec.structs.replace(DEBUG, initial_seed=2**64 - 1))) == YES  # control
+
+
+def test_a_plan_of_a_version_that_this_program_does_not_know_is_declined() -> None:
+    assert bank().consider(offer_of(msgspec.structs.replace(PLAN, version=2))) == NO
+    assert bank().consider(offer_of(msgspec.structs.replace(PLAN, version=1))) == YES  # control
+
+
 def own_ledger(ledger: Ledger, *, account: str = "own") -> Callable[[TaskPlan], None]:
     """A bank on a machine of its own: it reserves the whole plan in its own ledger."""
 

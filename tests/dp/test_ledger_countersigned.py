@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import shutil
 import sqlite3
@@ -18,9 +19,12 @@ from dp.ledger import (
     Verification,
     add_heads,
     countersign,
+    countersign_verified,
     encode_heads,
+    kept,
     read_heads,
     resolve,
+    verification,
     verify_ledger,
 )
 from dp.ledger.entries import GENESIS, BudgetSet, Entry, decode, make_entry
@@ -215,6 +219,25 @@ def test_heads_of_several_banks_are_added_to_one_file(path: Path, tmp_path: Path
     assert [(line.head.entry, len(line.countersigned)) for line in read_heads(file)] == [(4, 1), (9, 2)]
 
 
+def test_one_file_holds_the_heads_of_one_ledger(path: Path, tmp_path: Path, elsewhere: Callable[[], None]) -> None:
+    """Heads of two honest ledgers in one file would accuse each of having replaced the other."""
+    other = tmp_path / "other" / "ledger.sqlite"
+    other.parent.mkdir()
+    Ledger.open(other).close()
+    file = tmp_path / "heads.json"
+    ours, theirs = heads_at(path, 9), heads_at(other, 0)
+    elsewhere()
+    add_heads(file, ours)
+    with pytest.raises(ConfigError, match="of another ledger"):
+        add_heads(file, theirs)
+    assert read_heads(file) == tuple(ours)
+    assert verify_ledger(resolve(path), None, read_heads(file)).ok
+    file.write_bytes(encode_heads([*ours, *theirs]))  # control: what a file of both leads to
+    result = verify_ledger(resolve(path), None, read_heads(file))
+    assert [found.kind for found in result.disagreements] == ["replaced"]
+    assert "compare the key" in result.steps[8].detail
+
+
 def test_a_ledger_that_was_moved_is_known_by_its_key(path: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved" / "ledger.sqlite"
     shutil.copytree(path.parent, moved.parent)
@@ -301,6 +324,51 @@ def test_processes_that_write_at_once_move_the_kept_head_forward_only(path: Path
     assert result.covered == len(rows(path)) - 1 == 27
 
 
+def _at_once(act: Callable[[], object], *, processes: int = 4) -> list[object]:
+    """What ``act`` returns, or the error it raises, in processes that start it at one moment."""
+    context = multiprocessing.get_context("fork")
+    barrier, told = context.Barrier(processes), context.SimpleQueue()
+
+    def one() -> None:
+        barrier.wait(60)
+        try:
+            told.put(act())
+        except BaseException as error:
+            told.put(f"failed: {error}")
+
+    children = [context.Process(target=one) for _ in range(processes)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    return [told.get() for _ in range(processes)]
+
+
+def _witnessed_at_once(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trial: str) -> list[str]:
+    """Four processes of a machine without a key verify and countersign into one file; which keys did, and do stand."""
+    monkeypatch.setenv("FEDSEC_HOME", str(tmp_path / trial))
+    file = tmp_path / f"{trial}.json"
+    result = verify_ledger(resolve(path))
+    told = _at_once(lambda: countersign_verified(resolve(path), result, file))
+    try:
+        stand = [signature.signer for line in read_heads(file) for signature in line.countersigned]
+    except ConfigError as error:
+        stand = [f"failed: {error}"]
+    return [*map(str, told), *stand]
+
+
+def test_processes_that_countersign_at_once_sign_with_one_key_into_one_file(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for trial in range(10):
+        assert len(set(_witnessed_at_once(path, tmp_path, monkeypatch, f"locked-{trial}"))) == 1
+    # Control: without the lock the second of two takes the file away that the first is writing, or signs with a key
+    # that is overwritten; one trial alone shows it nearly always.
+    monkeypatch.setattr(kept, "locked", contextlib.nullcontext)
+    monkeypatch.setattr(verification, "locked", contextlib.nullcontext)
+    assert any(len(set(_witnessed_at_once(path, tmp_path, monkeypatch, f"open-{trial}"))) > 1 for trial in range(20))
+
+
 def test_the_key_and_the_heads_of_this_machine_are_private(path: Path) -> None:
     folder = private_folder() / "heads"
     assert path.parent not in [folder, *folder.parents]
@@ -308,6 +376,22 @@ def test_the_key_and_the_heads_of_this_machine_are_private(path: Path) -> None:
     assert set(modes.values()) == {0o600}
     assert folder.stat().st_mode & 0o777 == 0o700
     assert not list(folder.glob("*.tmp"))
+
+
+def test_what_is_committed_stands_where_its_head_cannot_be_kept(path: Path) -> None:
+    """Told that the reservation failed, a run would delete what it takes to settle it."""
+    ledger = Ledger.open(path)
+    before = ledger.head.entry
+    key = private_folder() / "heads" / "witness.key"
+    secret = key.read_bytes()
+    key.write_bytes(secret[:40])
+    ledger.set_budget("cards", 9.0, 1e-5)
+    assert ledger.head.entry == before + 1
+    ledger.close()
+    with pytest.raises(LedgerError, match="holds no signing key"):  # control: the next to open it is told
+        Ledger.open(path)
+    key.write_bytes(secret)
+    Ledger.open(path).close()
 
 
 def test_a_damaged_kept_head_is_said_and_not_passed_over(path: Path) -> None:

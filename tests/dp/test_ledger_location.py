@@ -57,6 +57,14 @@ def test_a_database_urls_password_is_in_no_message_and_no_file_name() -> None:
     assert resolve("postgresql://bank@db.example/another").key_path != place.key_path
 
 
+def test_a_place_printed_by_a_debugger_or_a_log_shows_no_password() -> None:
+    """SQLAlchemy hides the password before the host and shows those among the parameters."""
+    place = resolve("postgresql://bank:hunter1@db.example/ledger?password=hunter2&sslpassword=hunter3")
+    assert "db.example" in repr(place)
+    assert "hunter" not in repr(place)
+    assert "hunter2" in repr(place.url)  # control
+
+
 @pytest.mark.parametrize(
     "option",
     ["://", "nonsense://:port:/x", "sqlite://", "sqlite:///:memory:", "mysql://u@h/d", "postgresql+psycopg2://u@h/d"],

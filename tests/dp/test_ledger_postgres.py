@@ -14,6 +14,7 @@ import pytest
 
 from cli.main import invoke
 from dp.ledger import Ledger, resolve
+from dp.ledger import ledger as ledger_module
 from dp.ledger.log import Log
 from fedsec.errors import BudgetError, ConfigError, FedsecError, LedgerError, LocalProtocolError
 from tests.dp.ledger_helpers import charge, closing, reserve, spent
@@ -207,6 +208,29 @@ def test_a_reservation_that_another_one_overtook_is_not_made_on_the_old_balance(
         proxy.arm("before the commit", lambda: begin_another(url))  # control: a burn stays right, and is made
         ledger.burn("run-1", "training", 0)
         assert ledger.burnt("run-1") == {"training": frozenset({0})}
+        assert ledger.verify().ok
+
+
+def test_an_attempt_that_another_process_burnt_in_the_same_second_is_not_taken_for_ones_own(
+    url: str, postgres_server: Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same attempt, key, head and time stamp: still another entry, or one charge would pay for two releases."""
+    monkeypatch.setattr(ledger_module, "now", lambda: "2026-03-14T10:15:00+00:00")
+    begin(url)
+    cut = through(proxy, postgres_server)
+    same_key(url, cut)
+
+    def burn_as_well() -> None:
+        with Ledger.open(url) as other:
+            other.burn("run-1", "training", 0)
+
+    with Ledger.open(cut) as ledger:
+        proxy.arm("before the commit", burn_as_well)
+        with pytest.raises(LocalProtocolError, match="burnt already"):
+            ledger.burn("run-1", "training", 0)
+        proxy.arm("after the commit")  # control: its own entry is recognised
+        ledger.burn("run-1", "training", 1)
+        assert ledger.burnt("run-1") == {"training": frozenset({0, 1})}
         assert ledger.verify().ok
 
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dp.ledger import Ledger, Verification, entries, ledger, resolve, store, verification, verify_ledger
-from dp.ledger.entries import Entry, Reserved, make_entry
+from dp.ledger.entries import Burnt, Entry, Reserved, decode, make_entry
 from dp.ledger.keys import load_key_file, public_bytes, read_public_key
 from dp.ledger.store import Salvage
 from fedsec.errors import ConfigError, FedsecError, LedgerError
@@ -498,3 +498,12 @@ def honest_key(path: Path) -> bytes:
 
 def _decoded(entry: Entry) -> object:
     return entries.decode(entry.payload, seq=entry.seq)
+
+
+def test_a_burn_without_a_mark_is_read_as_one_made_before_there_were_marks() -> None:
+    burn = b'{"at":"2026-03-14T10:15:00+00:00","index":3,"release":"training","run":"run-1","type":"burnt"}'
+    found = decode(burn, seq=5)
+    assert isinstance(found, Burnt)
+    assert (found.index, found.mark) == (3, "")
+    with pytest.raises(LedgerError, match="not readable"):  # control: what every burn has is not made up
+        decode(burn.replace(b'"index":3,', b""), seq=5)

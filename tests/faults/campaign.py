@@ -53,6 +53,26 @@ class Place:
 
 
 @contextmanager
+def _home() -> Iterator[Path]:
+    """A private folder that is gone afterwards: every ledger leaves a head in it, which each later opening reads."""
+    home, before = tempfile.mkdtemp(prefix="fedsec-faults-"), os.environ.get("FEDSEC_HOME")
+    os.environ["FEDSEC_HOME"] = home
+    try:
+        yield Path(home)
+    finally:
+        shutil.rmtree(home)
+        if before is None:
+            del os.environ["FEDSEC_HOME"]
+        else:
+            os.environ["FEDSEC_HOME"] = before
+
+
+def _forget_heads(home: Path) -> None:
+    for head in (home / "heads").glob("*-*.json"):
+        head.unlink()
+
+
+@contextmanager
 def sqlite() -> Iterator[Place]:
     """Ledgers in files, each in a folder of its own."""
     memory = Path("/dev/shm")  # a killed process loses nothing that the kernel has, be it on a disk or not
@@ -60,6 +80,7 @@ def sqlite() -> Iterator[Place]:
     numbers = itertools.count()
 
     def fresh() -> str:
+        _forget_heads(home)
         folder = root / str(next(numbers))
         if (old := root / str(int(folder.name) - 1)).exists():
             shutil.rmtree(old)
@@ -67,16 +88,15 @@ def sqlite() -> Iterator[Place]:
         return str(folder / "ledger.sqlite")
 
     try:
-        yield Place("SQLite", fresh)
+        with _home() as home:
+            yield Place("SQLite", fresh)
     finally:
         shutil.rmtree(root)
 
 
 @contextmanager
 def postgresql(server: postgres.Server) -> Iterator[Place]:
-    """Ledgers in schemas of one server; their keys lie in a private folder that is gone afterwards."""
-    home, before = tempfile.mkdtemp(prefix="fedsec-faults-"), os.environ.get("FEDSEC_HOME")
-    os.environ["FEDSEC_HOME"] = home
+    """Ledgers in schemas of one server; their keys lie in the private folder."""
     numbers = itertools.count()
 
     def fresh() -> str:
@@ -91,14 +111,8 @@ def postgresql(server: postgres.Server) -> Iterator[Place]:
             " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
 
-    try:
+    with _home():
         yield Place("PostgreSQL", fresh, drop)
-    finally:
-        shutil.rmtree(home)
-        if before is None:
-            del os.environ["FEDSEC_HOME"]
-        else:
-            os.environ["FEDSEC_HOME"] = before
 
 
 def strike(scenario: Scenario, place: Place, *, at: int, how: Strike) -> tuple[Outcome, list[str], str]:

@@ -5,6 +5,7 @@ A sample; ``make faults`` strikes at every point.
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ import pytest
 from dp.ledger import Ledger, log
 from dp.ledger import ledger as ledger_module
 from fedsec.errors import FedsecError
+from fedsec.home import private_folder
 from tests.dp.ledger_helpers import charge, closing, reserve
 from tests.faults import tracer
 from tests.faults.campaign import Place, campaign, points_of, postgresql, sqlite
@@ -49,6 +51,18 @@ def test_control_a_ledger_that_burns_after_the_release_is_caught(place: Place) -
     points_of(CONTROL, place)
     row = campaign(CONTROL, place, chosen=[0, 2])
     assert any("charged, 1 released" in line for line in row.found)
+
+
+def test_strikes_leave_nothing_in_the_private_folder() -> None:
+    """Each of thousands of ledgers would leave a head there, which every command reads from then on."""
+    before = os.environ["FEDSEC_HOME"]
+    with sqlite() as place:
+        for _ in range(2):
+            Ledger.open(place.fresh()).close()
+        assert len(list((private_folder() / "heads").glob("*-*.json"))) == 1  # control: heads are kept; the last one
+        assert os.environ["FEDSEC_HOME"] != before
+    assert os.environ["FEDSEC_HOME"] == before
+    assert not (private_folder() / "heads").exists()
 
 
 def test_a_disk_that_is_really_full_refuses_in_one_line_and_works_again_with_room() -> None:
