@@ -1,4 +1,4 @@
-"""``python -m benchmarks [secagg|sparse|dp|run …]``: measure and print tables; timings decide no test.
+"""``python -m benchmarks [secagg|sparse|dp|run|utility …]``: measure and print tables; timings decide no test.
 
 ``secagg.rates`` names a part of ``secagg``, ``dp.sampler`` one of ``dp``.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from benchmarks import dp, secagg
+from benchmarks import dp, secagg, utility
 
-SCENARIOS = ("secagg", "sparse", "dp", "run")
+SCENARIOS = ("secagg", "sparse", "dp", "run", "utility")
 
 
 def main() -> None:
@@ -18,7 +18,12 @@ def main() -> None:
     names = sys.argv[1:] or list(SCENARIOS)
     if {"-h", "--help"} & set(names):
         sys.exit(__doc__)
-    known = [*SCENARIOS, *(f"secagg.{part}" for part in secagg.PARTS), *(f"dp.{part}" for part in dp.PARTS)]
+    known = [
+        *SCENARIOS,
+        *(f"secagg.{part}" for part in secagg.PARTS),
+        *(f"dp.{part}" for part in dp.PARTS),
+        *(f"utility.{part}" for part in utility.PARTS),
+    ]
     unknown = sorted(set(names) - set(known))
     if unknown:
         sys.exit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known)}")

@@ -26,7 +26,7 @@ _PUBLIC: tuple[tuple[str, dict[str, Any]], ...] = (
     ("dp-mode", {"type": click.Choice(["distributed", "local"]), "help": "Who adds enough noise. [distributed]"}),
     ("banks", {"type": int, "help": "Simulated banks, 5 to 200. [10]"}),
     ("max-corrupt", {"type": int, "help": "c, banks that may be dishonest. [(banks - 1) // 3]"}),
-    ("rounds", {"type": int, "help": "Training rounds. [50; local mode: 10]"}),
+    ("rounds", {"type": int, "help": "Training rounds. [30; local mode: 10]"}),
     ("local-epochs", {"type": int, "help": "Passes over a bank's rows a round, local mode. [1]"}),
     ("learning-rate", {"type": float, "help": "Of Adam, at the server; in local mode at the banks."}),
     ("clip", {"type": float, "help": "L2 bound of one record's or entity's gradient. [1]"}),

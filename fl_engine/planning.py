@@ -19,8 +19,8 @@ from fl_engine.sums import Sums
 from secagg.config import default_corrupt, threshold
 
 # Public constants, chosen once on the synthetic banks and the ULB rows (docs/benchmarks.md), never on a user's data.
-ROUNDS = {"distributed": 50, "local": 10}
-LEARNING_RATE = {"distributed": 0.02, "local": 0.01}
+ROUNDS = {"distributed": 30, "local": 10}
+LEARNING_RATE = {"distributed": 0.04, "local": 0.01}
 TRIES = 3  # attempts reserved for each one-shot sum: an aborted one is charged
 SCALING_SHARE = 0.03  # of the training account's zCDP budget
 SCALING_CLIP = 8.0

@@ -34,7 +34,7 @@ class RunSettings(pydantic.BaseModel):
         dp_mode: "distributed" (noise shares under secure aggregation) or "local" (each bank private on its own).
         banks: n, 5 to 200; ignored where the data have a bank column.
         max_corrupt: c; None: floor((n - 1) / 3).
-        rounds: training rounds; None: 50 distributed, 10 local.
+        rounds: training rounds; None: 30 distributed, 10 local.
         local_epochs: expected passes over a bank's rows in a round of local mode.
         learning_rate: of the server's Adam (distributed) or the bank's (local).
         clip: C, L2 bound of one unit's gradient.
