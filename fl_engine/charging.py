@@ -26,15 +26,14 @@ def reserve(
 ) -> None:
     """Charge the whole plan to the data set ``account``.
 
-    Where its records were split otherwise before, as they are with another unit of privacy, every sum is charged to
-    both parts. A public evaluation of real records is charged as what it is, a release without noise: no budget covers
-    it.
+    Where its records were split otherwise before, every sum is charged to both parts: by another share held out, as
+    asked here, or by other columns or another unit of privacy, as the ledger sees while it reserves. A public
+    evaluation of real records is charged as what it is, a release without noise: no budget covers it.
 
     Raises:
         BudgetError: an account cannot pay; nothing is charged.
     """
-    layout = _layout(dataset)
-    both = ledger.split_changed(account, plan.holdout, layout=layout)
+    both = ledger.split_changed(account, plan.holdout)
     charges = [
         Charge(
             account=Account(dataset=account, part=part),
@@ -63,7 +62,7 @@ def reserve(
         coordinator=coordinator,
         private=not plan.insecure_deterministic_noise,
         brands=brands,
-        layout=layout,
+        layout=_layout(dataset),
     )
 
 
