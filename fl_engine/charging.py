@@ -17,6 +17,9 @@ from fl_engine.plan import HOLDOUT, TRAINING, Part, TaskPlan
 
 PARTS: tuple[Part, ...] = (TRAINING, HOLDOUT)
 PUBLIC_EVALUATION = "public-evaluation"
+LOST = "entries of the ledger are lost: what they charged is not known, so no ε bounds all runs on these data together"
+EARLIER_INSECURE = "an earlier run on these data was not private: anybody can take its noise off"
+EARLIER_PUBLIC = "an earlier run on these data released records of an account charged here in clear"
 _LAYOUT = b"fedsec/v1/column-names"
 _ENTITY_LAYOUT = b"fedsec/v1/unit-column-name"
 
@@ -126,6 +129,23 @@ def charged_parts(ledger: Ledger, run: str) -> dict[str, tuple[str, ...]]:
     for charge in ledger.charges(run):
         parts[charge.release] = (*parts.get(charge.release, ()), charge.account.part)
     return parts
+
+
+def unbounded_before(ledger: Ledger, run: str) -> tuple[str, ...]:
+    """Why something besides ``run`` leaves the accounts that it charged without a bound, one sentence a reason."""
+    accounts = {charge.account.name for charge in ledger.charges(run)}
+    others = [
+        (other, release)
+        for other in ledger.history()
+        for release in other.releases
+        if other.run != run and release.account in accounts and release.charged
+    ]
+    reasons = {
+        LOST: bool(ledger.losses),
+        EARLIER_INSECURE: any(not other.private for other, _ in others),
+        EARLIER_PUBLIC: any(release.release == PUBLIC_EVALUATION for _, release in others),
+    }
+    return tuple(reason for reason, holds in reasons.items() if holds)
 
 
 def other_unit_before(ledger: Ledger, dataset: Dataset, *, account: str) -> bool:
