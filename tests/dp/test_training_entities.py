@@ -352,7 +352,7 @@ def step_move(monkeypatch, of, entity, weights):
     released = []
     gone = entity == ENTITIES
     with monkeypatch.context() as patch, np.errstate(all="ignore"):
-        patch.setattr(SumMechanism, "add_noise", lambda self, values: released.append(values) or values)
+        patch.setattr(SumMechanism, "add_noise", lambda self, values, *, stream=None: released.append(values) or values)
         for entities, features, labels in (
             (ENTITIES, hostile_rows(), LABELS),
             (np.where(gone, EMPTY, ENTITIES), np.where(gone[:, None], 0.0, hostile_rows()), LABELS * ~gone),
