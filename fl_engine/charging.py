@@ -17,6 +17,9 @@ from fl_engine.plan import HOLDOUT, TRAINING, Part, TaskPlan
 
 PARTS: tuple[Part, ...] = (TRAINING, HOLDOUT)
 PUBLIC_EVALUATION = "public-evaluation"
+LOST = "entries of the ledger are lost: what they charged is not known, so no ε bounds all runs on these data together"
+EARLIER_INSECURE = "an earlier run on these data was not private: anybody can take its noise off"
+EARLIER_PUBLIC = "an earlier run on these data released records of an account charged here in clear"
 _LAYOUT = b"fedsec/v1/column-names"
 _ENTITY_LAYOUT = b"fedsec/v1/unit-column-name"
 
@@ -26,15 +29,14 @@ def reserve(
 ) -> None:
     """Charge the whole plan to the data set ``account``.
 
-    Where its records were split otherwise before, as they are with another unit of privacy, every sum is charged to
-    both parts. A public evaluation of real records is charged as what it is, a release without noise: no budget covers
-    it.
+    Where its records were split otherwise before, every sum is charged to both parts: by another share held out, as
+    asked here, or by other columns or another unit of privacy, as the ledger sees while it reserves. A public
+    evaluation of real records is charged as what it is, a release without noise: no budget covers it.
 
     Raises:
         BudgetError: an account cannot pay; nothing is charged.
     """
-    layout = _layout(dataset)
-    both = ledger.split_changed(account, plan.holdout, layout=layout)
+    both = ledger.split_changed(account, plan.holdout)
     charges = [
         Charge(
             account=Account(dataset=account, part=part),
@@ -63,7 +65,7 @@ def reserve(
         coordinator=coordinator,
         private=not plan.insecure_deterministic_noise,
         brands=brands,
-        layout=layout,
+        layout=_layout(dataset),
     )
 
 
@@ -127,6 +129,23 @@ def charged_parts(ledger: Ledger, run: str) -> dict[str, tuple[str, ...]]:
     for charge in ledger.charges(run):
         parts[charge.release] = (*parts.get(charge.release, ()), charge.account.part)
     return parts
+
+
+def unbounded_before(ledger: Ledger, run: str) -> tuple[str, ...]:
+    """Why something besides ``run`` leaves the accounts that it charged without a bound, one sentence a reason."""
+    accounts = {charge.account.name for charge in ledger.charges(run)}
+    others = [
+        (other, release)
+        for other in ledger.history()
+        for release in other.releases
+        if other.run != run and release.account in accounts and release.charged
+    ]
+    reasons = {
+        LOST: bool(ledger.losses),
+        EARLIER_INSECURE: any(not other.private for other, _ in others),
+        EARLIER_PUBLIC: any(release.release == PUBLIC_EVALUATION for _, release in others),
+    }
+    return tuple(reason for reason, holds in reasons.items() if holds)
 
 
 def other_unit_before(ledger: Ledger, dataset: Dataset, *, account: str) -> bool:

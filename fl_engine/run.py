@@ -58,7 +58,6 @@ EARLIER_UNIT = (
     "earlier runs on these data protected another unit of privacy: what the accounts have spent over all runs is a "
     "bound for neither"
 )
-EARLIER_PUBLIC = "an earlier run on these data released records of an account charged here in clear"
 SIMULATED_KEYS = "SIMULATED KEYS"
 
 
@@ -355,8 +354,7 @@ class Run:
         outside = list(self.dataset.outside_ledger)
         if self.plan.bins == 0:
             outside.append(PUBLIC_SYNTHETIC if self.dataset.source == "synthetic" else PUBLIC_OWN)
-        elif any(balance.spent_epsilon is None for balance in self.balances()):
-            outside.append(EARLIER_PUBLIC)
+        outside += charging.unbounded_before(self._ledger, self.directory.name)
         if charging.other_unit_before(self._ledger, self.dataset, account=self.account):
             outside.append(EARLIER_UNIT)
         return privacy_statement(

@@ -1,4 +1,4 @@
-"""What noise and clipping cost: average precision as a share of the same pipeline without them, two times five seeds."""
+"""What noise and clipping cost: average precision as a share of the same pipeline without them, twice five seeds."""
 
 from __future__ import annotations
 

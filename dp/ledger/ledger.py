@@ -135,7 +135,9 @@ class Ledger:
             coordinator: 32-byte Ed25519 public key of who may sign the closing statement.
             private: False where the noise is left out: the accounts become unbounded.
             brands: warnings that the run carries, e.g. "SIMULATED KEYS".
-            layout: 32-byte digest of the file's columns, which a record's side of the split depends on; or empty.
+            layout: 32-byte digest of the file's columns, which a record's side of the split depends on; or empty. Where
+                earlier runs on a data set were reserved under another, every release is charged to both of its parts:
+                decided in the same transaction, so that of two runs that start at once the later sees the earlier.
 
         Raises:
             BudgetError: an account cannot pay; the refusal is recorded, nothing is charged.
@@ -152,6 +154,7 @@ class Ledger:
         )
         with self._log.writing() as pending:
             self._log.state.check(plan)
+            plan = self._log.state.charged_for_its_split(plan)
             refused = refusal(self._log.state, run=run, charges=plan.charges, private=private, at=plan.at)
             pending.append(refused or plan)
         if refused is not None:
@@ -236,15 +239,14 @@ class Ledger:
             )
         return key
 
-    def split_changed(self, dataset: str, fraction: float, *, layout: bytes = b"", holder: str = LOCAL_HOLDER) -> bool:
-        """Whether ``dataset`` was split otherwise before, so that a run must be charged to both parts.
+    def split_changed(self, dataset: str, fraction: float, *, holder: str = LOCAL_HOLDER) -> bool:
+        """Whether the first run held out another ``fraction`` of ``dataset``: some records are in the other part now.
 
-        Another fraction moves some records to the other part; another set of columns gives every record a new coin.
+        Such a run is to be charged to both parts; for another set of columns :meth:`reserve` does so by itself.
         """
         with self._log.reading():
             fixed = self._log.state.splits.get((holder, dataset))
-            layouts = self._log.state.layouts(holder, dataset)
-            return (fixed is not None and fixed.fraction != fraction) or bool(layouts - {layout})
+            return fixed is not None and fixed.fraction != fraction
 
     def layouts(self, dataset: str, *, holder: str = LOCAL_HOLDER) -> frozenset[bytes]:
         """The layouts that runs on ``dataset`` were reserved under, one under way included."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dp.ledger.accounts import Account, Charge, check_budget, check_identifier
+import msgspec
+
+from dp.ledger.accounts import PARTS, Account, Charge, check_budget, check_identifier
 from dp.ledger.entries import (
     HASH_BYTES,
     BudgetSet,
@@ -103,6 +105,22 @@ class State:
             for run in self.runs.values()
             if any((c.account.holder, c.account.dataset) == (holder, dataset) for c in run.reservation.charges)
         }
+
+    def charged_for_its_split(self, plan: Reserved) -> Reserved:
+        """``plan``, every release charged to both parts of a data set that was reserved under another layout before.
+
+        Another set of columns, or another unit, gives every record a new coin: it may have been in either part.
+        """
+        own = {(charge.account, charge.release): charge for charge in plan.charges}
+        charges: dict[tuple[Account, str], Charge] = {}
+        for charge in plan.charges:
+            paying: tuple[Account, ...] = (charge.account,)
+            if self.layouts(charge.account.holder, charge.account.dataset) - {plan.layout}:
+                paying = tuple(msgspec.structs.replace(charge.account, part=part) for part in PARTS)
+            for account in paying:
+                known = own.get((account, charge.release))
+                charges[account, charge.release] = known or msgspec.structs.replace(charge, account=account)
+        return msgspec.structs.replace(plan, charges=tuple(charges.values()))
 
     def run(self, name: str) -> Run:
         """The reserved run ``name``.

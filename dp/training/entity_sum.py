@@ -13,7 +13,7 @@ row) is kept until the norms of all entities are known. What is proved, for any 
    to at most (B C)^2 (1 + 2^-20)^2 by 1 and Cauchy-Schwarz, and each meets at most q roundings, so the computed value
    is within tau = gamma_q (B C)^2 (1 + 2^-10) of S. With c = min(1, C / sqrt(max(S', 0) + tau)), c ||M|| is at most C
    up to four roundings. What is added, fl(c h_i) a_i^T, differs from c h_i a_i^T by a relative 2^-53: B C 2^-53 for the
-   whole entity. Vanishing products are below d^2 2^-1022 2^500, as in ``clipped_sum``.
+   whole entity. Products that vanish are below d^2 2^-1022 2^500 together, far below tau.
 3. **The reduction errs by at most E in a coordinate**, E = ``dp.mechanism.reduction_error(slots, B C)``: by 1 the terms
    of one entity, however they cancel, add up to at most B C in magnitude; the rest is ``clipped_sum``'s point 3.
 
@@ -42,7 +42,7 @@ from dp.training.entities import EntityRows
 from fedsec.errors import ConfigError
 
 UNIT_ROUNDOFF = 2.0**-53
-LARGEST = 2.0**250  # as in ``clipped_sum``: products of squares, summed over a layer, stay inside float64's range
+LARGEST = 2.0**250  # above all float32 numbers; of rows written out in float64, so that no product of squares overflows
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -336,7 +336,7 @@ def test_in_local_mode_all_rows_of_an_entity_are_drawn_by_one_coin(monkeypatch):
     assert (by_entity.all(axis=2) != by_entity.any(axis=2)).any()
 
 
-@pytest.mark.parametrize("name", ["ordinary", "1e25", "signs 1e25", "1e70"])
+@pytest.mark.parametrize("name", ["ordinary", "1e25", "signs 1e25", "1e70", "denormal"])
 def test_the_integers_of_a_step_move_by_at_most_the_sensitivity(monkeypatch, name):
     of = step_mechanism(sampling_rate=1.0)
     moves = [step_move(monkeypatch, of, entity, hostile_weights()[name]) for entity in range(7)]

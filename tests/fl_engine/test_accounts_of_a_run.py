@@ -11,6 +11,7 @@ import pytest
 
 from dp.ledger import Ledger
 from fedsec.errors import BudgetError
+from fl_engine.charging import EARLIER_INSECURE, EARLIER_PUBLIC, LOST
 from fl_engine.run import Run
 from fl_engine.settings import DataSettings, RunSettings
 from tests.fl_engine.run_helpers import begin, finish, own_place
@@ -99,6 +100,27 @@ def test_a_public_evaluation_of_real_records_leaves_their_account_without_a_boun
         later = run_on(tmp_path, ledger, data, evaluation="federated")
         told = json.loads((later.directory.path / "privacy.json").read_bytes())["outside_ledger"]
         assert any("an earlier run" in sentence for sentence in told)
+
+
+def test_a_statement_says_why_an_account_has_no_bound_and_blames_no_run_that_never_was(tmp_path: Path) -> None:
+    def told(ledger: Ledger, **settings: Any) -> list[str]:
+        run = run_on(tmp_path, ledger, own_file(tmp_path), evaluation="federated", **settings)
+        sentences: list[str] = json.loads((run.directory.path / "privacy.json").read_bytes())["outside_ledger"]
+        return [sentence for sentence in sentences if sentence in (EARLIER_PUBLIC, EARLIER_INSECURE, LOST)]
+
+    with own_place(tmp_path):
+        with Ledger.open() as ledger:
+            assert told(ledger) == []
+            assert told(ledger, insecure_deterministic_noise=True) == []  # it has no bound itself, and is branded
+            assert told(ledger) == [EARLIER_INSECURE]
+            run_on(tmp_path, ledger, own_file(tmp_path), evaluation="public")
+            assert told(ledger) == [EARLIER_INSECURE, EARLIER_PUBLIC]
+            place = Path(ledger.location.label)
+        for file in place.parent.glob(f"{place.name}*"):
+            file.unlink()
+        Ledger.accept_loss().close()
+        with Ledger.open() as ledger:
+            assert told(ledger) == [LOST]
 
 
 def test_no_budget_covers_a_public_evaluation_of_real_records(tmp_path: Path) -> None:
