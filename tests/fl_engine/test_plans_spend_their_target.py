@@ -86,12 +86,12 @@ def fraction(made: TaskPlan, part: str) -> float:
 @pytest.mark.parametrize("epsilon", [0.3, 1.0, 3.0, 10.0])
 def test_a_run_without_aborts_spends_less_because_tries_and_spares_are_reserved(epsilon: float) -> None:
     """Stated as spent beside planned, and given back by settling."""
-    assert 0.97 <= fraction(plan(epsilon=epsilon), TRAINING) <= 0.985
+    assert 0.96 <= fraction(plan(epsilon=epsilon), TRAINING) <= 0.98  # one spare round beside thirty
     assert 0.91 <= fraction(plan(epsilon=epsilon, dp_mode="local"), TRAINING) <= 0.96
     # The histogram is tried up to three times, so one opening is a third of what was reserved, in rho.
     assert 0.51 <= fraction(plan(epsilon=epsilon), HOLDOUT) <= 0.57
     # Control: more declared dropouts reserve more spare rounds, of which such a run makes none.
-    assert fraction(plan(epsilon=epsilon, drop_rate=0.25), TRAINING) < 0.97
+    assert fraction(plan(epsilon=epsilon, drop_rate=0.25), TRAINING) < 0.96
 
 
 def test_beyond_what_the_statistical_distance_permits_a_plan_stays_below_its_target() -> None:
