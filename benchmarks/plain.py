@@ -15,9 +15,9 @@ from torch.nn.utils import vector_to_parameters
 from fl_engine.data.dataset import public_holdout, synthetic_dataset
 from fl_engine.evaluation import exact_metrics
 from fl_engine.model import ModelSpec, initial_weights, record_loss
+from fl_engine.planning import LEARNING_RATE, ROUNDS
 from fl_engine.scaling import Standardiser, moment_sum
 
-ROUNDS = 50
 ROWS = 60_000
 MICRO_BATCH = 1024
 
@@ -32,7 +32,7 @@ def main() -> None:
     spec = ModelSpec(inputs=data.schema.width)
     model = spec.build().double()
     vector_to_parameters(torch.from_numpy(initial_weights(spec, 1)).double(), model.parameters())
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.02, betas=(0.9, 0.99))
+    optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE["distributed"], betas=(0.9, 0.99))
     rows = [(scale.apply(bank.features), bank.labels.astype(np.float64)) for bank in data.banks]
     batches = [
         (torch.from_numpy(features[start : start + MICRO_BATCH]), torch.from_numpy(labels[start : start + MICRO_BATCH]))
@@ -41,7 +41,7 @@ def main() -> None:
     ]
     held_out = public_holdout(data)
     held_out_features = torch.from_numpy(scale.apply(held_out.features))
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS["distributed"]):
         optimiser.zero_grad()
         for features, labels in batches:
             record_loss(model(features), labels).sum().backward()  # type: ignore[no-untyped-call]

@@ -37,7 +37,7 @@ def run() -> None:
         "peak memory MB": peak,
         "secure aggregation, share of total": seconds["secure_aggregation"] / total,
     }
-    print("\nfedsec run --epsilon 3 (10 banks, 60,000 rows, 50 rounds)\n")
+    print("\nfedsec run --epsilon 3 (10 banks, 60,000 rows, 30 rounds)\n")
     print("| figure | measured | target | met |\n| --- | --- | --- | --- |")
     for name, value in measured.items():
         met = "yes" if value <= TARGETS[name] else "no"
