@@ -17,7 +17,8 @@ def main() -> None:
     """Run the scenarios named on the command line, or all."""
     names = sys.argv[1:] or list(SCENARIOS)
     if {"-h", "--help"} & set(names):
-        sys.exit(__doc__)
+        print(__doc__)
+        return
     known = [
         *SCENARIOS,
         *(f"secagg.{part}" for part in secagg.PARTS),
@@ -26,7 +27,8 @@ def main() -> None:
     ]
     unknown = sorted(set(names) - set(known))
     if unknown:
-        sys.exit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known)}")
+        print(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        sys.exit(2)
     for name in names:
         import_module(f"benchmarks.{name}").run()
 
