@@ -89,8 +89,7 @@ class Contribution:
         if self._plan.local is None:
             return self._gradient(weights, features, self._labels, self._train)
         update = local_train(
-            self._plan.model.build(),
-            record_loss,
+            self._gradient,
             weights,
             features,
             self._labels,

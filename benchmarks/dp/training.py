@@ -210,8 +210,7 @@ def local_step() -> float:
     labels = (generator.random(LOCAL_SLOTS) < 0.02).astype(np.float64)
     began = time.process_time()
     local_train(
-        MODEL.build(),
-        record_loss,
+        ClippedGradientSum(MODEL.build(), record_loss, clip=mechanism.clip),
         initial_weights(MODEL, 1),
         features,
         labels,

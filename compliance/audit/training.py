@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from compliance.audit.canaries import CanarySum
 from compliance.audit.setting import LIMIT, RECORDS, AuditSetting
 from dp.mechanism import SumMechanism
-from dp.training.local import train_on_sums
+from dp.training.local import local_train
 from fedsec.keystream import KeyStream
 from fl_engine.model import initial_weights
 from fl_engine.optimiser import AdamState, adam_step, released_weights
@@ -103,7 +103,7 @@ def _local(
     weights = initial_weights(plan.model, plan.initial_seed).astype(np.float64)
     evidence = np.zeros(len(coordinates))
     for _ in range(setting.training.attempts):
-        weights = weights + train_on_sums(
+        weights = weights + local_train(
             bank.sum,
             weights,
             bank.features,

@@ -16,12 +16,9 @@ Adam, the division and the sum of the steps see noised integers only (post-proce
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from dp.mechanism import SumMechanism
 from dp.training.clipped_sum import ClippedGradientSum
@@ -54,8 +51,7 @@ def draw_slots(slots: int, rate: float, *, stream: KeyStream | None = None) -> N
 
 
 def local_train(
-    model: nn.Module,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    clipped_sum: ClippedGradientSum | EntityGradientSum,
     weights: NDArray[np.float64] | NDArray[np.float32],
     features: NDArray[np.float64],
     labels: NDArray[np.float64],
@@ -70,48 +66,18 @@ def local_train(
     """Train ``steps`` noised steps from ``weights`` on one bank's slots; return the update, float64 ``(d,)``.
 
     Args:
-        model, loss, weights, features, labels, include: as ``ClippedGradientSum`` takes them;
-            ``len(features)`` is the bank's declared slots. Weights must be finite: they are where the
-            optimiser starts.
+        clipped_sum: of the bank's unit; its clip is the mechanism's.
+        weights, features, labels, include: as ``clipped_sum`` takes them; ``len(features)`` is the bank's declared
+            slots. Weights must be finite: they are where the optimiser starts.
         mechanism: clip, grid, noise of one share (``honest_inputs == 1``) and sampling rate of a step.
         steps: how many (>= 1); public, and what the ledger was charged for.
         learning_rate: of Adam (betas 0.9 and 0.99) on the sum divided by the expected batch, rate * slots.
-        entities: whose rows are drawn, averaged and clipped together; None: each record on its own.
+        entities: those of ``clipped_sum``, whose rows are drawn together; None: each record on its own.
         stream: all coins; fresh OS streams where it is left out. Given for debugging only.
 
     Raises:
         ConfigError: the mechanism is not one bank's own, or weights are not finite.
     """
-    return train_on_sums(
-        ClippedGradientSum(model, loss, clip=mechanism.clip)
-        if entities is None
-        else EntityGradientSum(model, loss, entities, clip=mechanism.clip),
-        weights,
-        features,
-        labels,
-        include=include,
-        mechanism=mechanism,
-        steps=steps,
-        learning_rate=learning_rate,
-        entities=entities,
-        stream=stream,
-    )
-
-
-def train_on_sums(
-    clipped_sum: ClippedGradientSum | EntityGradientSum,
-    weights: NDArray[np.float64] | NDArray[np.float32],
-    features: NDArray[np.float64],
-    labels: NDArray[np.float64],
-    *,
-    include: NDArray[np.bool_],
-    mechanism: SumMechanism,
-    steps: int,
-    learning_rate: float,
-    entities: EntityRows | None = None,
-    stream: KeyStream | None = None,
-) -> NDArray[np.float64]:
-    """As :func:`local_train`, with the clipped sums of ``clipped_sum``, whose clip is the mechanism's."""
     slots = len(features)
     if mechanism.honest_inputs != 1:
         raise ConfigError("in local mode a bank's noise must be enough on its own: honest_inputs is 1")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dp.mechanism import ROW_CUT, SumMechanism, reduction_error, sum_mechanism
-from dp.training import entity_sum, local
+from dp.training import entity_sum
 from dp.training.clipped_sum import ClippedGradientSum
 from dp.training.entities import EMPTY, EntityRows
 from dp.training.entity_sum import EntityGradientSum
@@ -310,8 +310,7 @@ def drawn_in(monkeypatch, *, steps, coins):
         if not coins:
             rows = EntityRows(mates=rows.mates, first=np.arange(SLOTS), size=rows.size)
         local_train(
-            perceptron(),
-            cross_entropy,
+            EntityGradientSum(perceptron(), cross_entropy, rows, clip=step_mechanism().clip),
             np.zeros(D),
             np.zeros((SLOTS, INPUTS)),
             LABELS,
@@ -342,13 +341,11 @@ def test_the_integers_of_a_step_move_by_at_most_the_sensitivity(monkeypatch, nam
     moves = [step_move(monkeypatch, of, entity, hostile_weights()[name]) for entity in range(7)]
     assert max(moves) <= of.sensitivity
     if name == "ordinary":
-        genuine = EntityGradientSum
-        monkeypatch.setattr(local, "EntityGradientSum", lambda *args, clip: genuine(*args, clip=2.0**60))
-        wide = [step_move(monkeypatch, of, entity, 10 * hostile_weights()[name]) for entity in range(7)]
+        wide = [step_move(monkeypatch, of, entity, 10 * hostile_weights()[name], clip=2.0**60) for entity in range(7)]
         assert max(wide) > of.sensitivity  # control: no clip
 
 
-def step_move(monkeypatch, of, entity, weights):
+def step_move(monkeypatch, of, entity, weights, clip=None):
     released = []
     gone = entity == ENTITIES
     with monkeypatch.context() as patch, np.errstate(all="ignore"):
@@ -359,9 +356,9 @@ def step_move(monkeypatch, of, entity, weights):
         ):
             counter = itertools.count()
             patch.setattr(KeyStream, "from_os", classmethod(lambda cls, c=counter: cls(next(c).to_bytes(32, "big"))))
+            rows = EntityRows.choose(entities, most=3)
             local_train(
-                perceptron(),
-                cross_entropy,
+                EntityGradientSum(perceptron(), cross_entropy, rows, clip=clip or of.clip),
                 weights,
                 features,
                 labels,
@@ -369,6 +366,6 @@ def step_move(monkeypatch, of, entity, weights):
                 mechanism=of,
                 steps=1,
                 learning_rate=0.01,
-                entities=EntityRows.choose(entities, most=3),
+                entities=rows,
             )
     return np.linalg.norm((released[0] - released[1]).astype(np.float64))

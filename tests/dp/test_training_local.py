@@ -39,8 +39,7 @@ def mechanism(**changes):
 def train(features, labels, include, *, of=None, steps=3, weights=None, model=None):
     start = np.random.default_rng(0).standard_normal(D) * 0.5 if weights is None else weights
     return local_train(
-        model or perceptron(),
-        cross_entropy,
+        clipped_sum.ClippedGradientSum(model or perceptron(), cross_entropy, clip=(of or mechanism()).clip),
         start,
         features,
         labels,
@@ -135,7 +134,9 @@ def test_the_noised_integers_of_a_step_move_by_at_most_the_sensitivity(released,
 
 def test_control_without_clipping_the_integers_move_further(released, fixed_coins, monkeypatch):
     genuine = clipped_sum.ClippedGradientSum
-    monkeypatch.setattr(local, "ClippedGradientSum", lambda *args, clip, **more: genuine(*args, clip=2.0**100, **more))
+    monkeypatch.setattr(
+        clipped_sum, "ClippedGradientSum", lambda *args, clip, **more: genuine(*args, clip=2.0**100, **more)
+    )
     features, include = hostile_rows(), np.ones(SLOTS, bool)
     labels = (np.arange(SLOTS) % 2).astype(np.float64)
     moves = [integer_move(released, fixed_coins, features, labels, include, row) for row in range(SLOTS)]
@@ -238,8 +239,7 @@ def test_hostile_weights_cannot_make_one_record_move_the_others(released, fixed_
         for mask in (include, emptied):
             fixed_coins()
             local_train(
-                PLACES.build(),
-                record_loss,
+                clipped_sum.ClippedGradientSum(PLACES.build(), record_loss, clip=of.clip),
                 weights,
                 features,
                 np.zeros(len(features)),

@@ -54,7 +54,7 @@ def test_training_lowers_the_loss_and_ranks_fraud_first(distributed: Finished) -
 
 
 def test_local_mode_adds_the_updates_by_declared_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def update(model: object, loss: object, weights: NDArray[np.float32], *_: object, **__: object) -> object:
+    def update(clipped_sum: object, weights: NDArray[np.float32], *_: object, **__: object) -> object:
         return np.full(len(weights), 0.25)
 
     monkeypatch.setattr(contribution, "local_train", update)
