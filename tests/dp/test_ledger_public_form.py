@@ -243,7 +243,7 @@ def _occurring(content: bytes, secrets: dict[str, bytes]) -> set[str]:
     return {name for name, shapes in forms.items() if any(shape in text for shape in shapes)}
 
 
-def test_no_name_holder_layout_or_salt_is_in_the_bytes_of_an_extract() -> None:
+def test_no_name_holder_layout_or_salt_is_in_the_bytes_of_an_extract(tmp_path: Path) -> None:
     """Names are letters, digits, dots, underscores and hyphens, so JSON never escapes one: `Account` refuses others."""
     entries = ledger_vectors.entries()
     key = public_bytes(ledger_vectors.SIGNER)
@@ -256,7 +256,7 @@ def test_no_name_holder_layout_or_salt_is_in_the_bytes_of_an_extract() -> None:
             Account(holder=name, dataset="fraud", part="train")
         with pytest.raises(ConfigError):
             Account(dataset=name, part="train")
-        with Ledger.open() as ledger, pytest.raises(ConfigError):
+        with Ledger.open(tmp_path / "ledger.sqlite") as ledger, pytest.raises(ConfigError):
             ledger.set_budget(name, 1.0, 1e-5)
 
 
