@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cli.progress import Display
+    from compliance.narrative import NarratorSettings
     from compliance.report import ReportOutcome
     from fl_engine.records import RunSummary
     from fl_engine.run import Run
@@ -97,6 +98,10 @@ def run(
       fedsec run --epsilon 3 --data cards.csv --label fraud --bank-column bank
       fedsec run --epsilon 3 --data cards.csv --label fraud --bank-column bank --unit-column customer
       fedsec run --resume runs/20260102-030405-ab12.partial
+      OPENAI_BASE_URL=https://llm.bank.example/v1 OPENAI_MODEL=our-model fedsec run --epsilon 3
+
+    A language model writes the report's text only where OPENAI_API_KEY or OPENAI_BASE_URL is set; OPENAI_API=chat asks
+    servers without OpenAI's Responses API. `fedsec report --help` says the rest.
     """
     given = {name: value for name, value in given.items() if value is not None}
     if resume is not None and (given or config):
@@ -105,16 +110,18 @@ def run(
     import torch
 
     from cli.progress import Display
+    from compliance.narrative import NarratorSettings
     from dp.ledger import Ledger, resolve
     from fl_engine.run import Run, ledger_of
 
+    narrator = None if offline else NarratorSettings.from_environment()  # a wrong variable is told before the work
     torch.set_num_threads(1)  # a micro-batch is too small to share: two threads only wait for each other
     display = Display(as_json=as_json)
     if settings is None:
         assert resume is not None
         with Ledger.open(ledger or ledger_of(Path(resume)), create=False) as opened:
             display.note("reading the data again")
-            _finish(context, Run.resume(Path(resume), ledger=opened), display, offline=offline, as_json=as_json)
+            _finish(context, Run.resume(Path(resume), ledger=opened), display, narrator=narrator, as_json=as_json)
         return
     public, data = settings
     place = resolve(ledger)
@@ -123,10 +130,12 @@ def run(
         doing = "reading data" if data.data else "making synthetic banks"
         display.note(f"{doing}; ledger {place.label}{new}")
         begun = Run.start(public, data, out=Path(out), ledger=opened)
-        _finish(context, begun, display, offline=offline, as_json=as_json)
+        _finish(context, begun, display, narrator=narrator, as_json=as_json)
 
 
-def _finish(context: click.Context, run: Run, display: Display, *, offline: bool, as_json: bool) -> None:
+def _finish(
+    context: click.Context, run: Run, display: Display, *, narrator: NarratorSettings | None, as_json: bool
+) -> None:
     go_on = f"`fedsec run --resume {run.directory.path}`"
     try:
         display.begin(run)
@@ -136,7 +145,7 @@ def _finish(context: click.Context, run: Run, display: Display, *, offline: bool
         summary = run.complete()
         began = time.perf_counter()
         display.note("writing the report")
-        outcome = _report(run, summary, display, offline=offline)
+        outcome = _report(run, summary, display, narrator=narrator)
         summary = run.publish(summary, report_seconds=time.perf_counter() - began)
     except CohortError:
         run.settle()  # what was not attempted is given back; the directory stays .partial
@@ -161,14 +170,13 @@ def _finish(context: click.Context, run: Run, display: Display, *, offline: bool
     finally:
         run.close()
     if as_json:
-        print_json(_result(run, summary))
+        print_json(_result(run, summary, outcome))
     else:
         display.result(run, summary, outcome)
 
 
-def _report(run: Run, summary: RunSummary, display: Display, *, offline: bool) -> ReportOutcome:
+def _report(run: Run, summary: RunSummary, display: Display, *, narrator: NarratorSettings | None) -> ReportOutcome:
     from compliance.identifiers import Identifiers, identifiers_path
-    from compliance.narrative import NarratorSettings
     from compliance.report import write_report
 
     data, dataset = run.data, run.dataset
@@ -189,8 +197,7 @@ def _report(run: Run, summary: RunSummary, display: Display, *, offline: bool) -
         figures=tuple(float(bank.slots) for bank in dataset.banks),
     ).with_machine()
     identifiers.save(identifiers_path(run.directory.name))
-    narrator = None if offline else NarratorSettings.from_environment()
-    if narrator is not None and narrator.refusal is None:
+    if narrator is not None and narrator.configured and narrator.refusal is None:
         display.note(f"asking {narrator.model} at {narrator.host} for the narrative; --offline asks nobody")
     return write_report(run.directory.path, narrator=narrator, identifiers=identifiers)
 
@@ -214,7 +221,7 @@ def _settings(given: dict[str, Any], config: str | None) -> tuple[Any, Any]:
     return validated(RunSettings, {**from_file, **public}), validated(DataSettings, data)
 
 
-def _result(run: Run, summary: RunSummary) -> dict[str, Any]:
+def _result(run: Run, summary: RunSummary, outcome: ReportOutcome) -> dict[str, Any]:
     statement = run.statement()
     metrics = summary.final
     return {
@@ -249,4 +256,5 @@ def _result(run: Run, summary: RunSummary) -> dict[str, Any]:
             for balance in run.balances()
         ],
         "report": str(run.directory.path / "report.html"),
+        "narrative": {"writer": outcome.narrative, "reason": outcome.reason, **outcome.spending.as_json()},
     }
