@@ -113,12 +113,15 @@ def test_tokens_are_told_and_no_price_is_made_up(asked: Asked) -> None:
     assert "no cost is stated" in asked.said
 
 
-def test_a_wrong_variable_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_variable_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("FEDSEC_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FEDSEC_LEDGER", str(tmp_path / "ledger.sqlite"))
     monkeypatch.setenv("OPENAI_API", "telepathy")
-    arguments = ["run", "--rows", "600", "--banks", "5", "--rounds", "1", "--out", str(tmp_path / "runs")]
+    arguments = ["run", "--rows", "6000", "--banks", "5", "--rounds", "1", "--out", str(tmp_path / "runs")]
     assert invoke(arguments) == 2
+    assert "OPENAI_API is neither" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
     monkeypatch.setenv("OPENAI_API", "chat")
     assert invoke([*arguments, "--offline"]) == 0  # the control: the rest of the command was right

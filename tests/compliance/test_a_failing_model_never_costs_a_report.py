@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -231,10 +232,15 @@ def test_a_server_that_never_answers_is_given_up(run: Path) -> None:
     assert_offline(outcome, "in time")
 
 
-@pytest.mark.parametrize("how", [{"hang": 3600.0}, {"drip": True}], ids=["silent", "dripping"])
-def test_the_deadline_ends_everything(how: dict[str, float], run: Path) -> None:
+BUSY = http(b"{}", "503 Service Unavailable", "Retry-After: 100\r\n")
+
+
+@pytest.mark.parametrize(
+    "how", [{"hang": 3600.0}, {"drip": True}, {"answer": BUSY}], ids=["silent", "dripping", "asking for patience"]
+)
+def test_the_deadline_ends_everything(how: dict[str, Any], run: Path) -> None:
     """Every wait is allowed an hour, so that nothing but the deadline can end this test within its time."""
-    with RecordingServer(**how) as server:  # type: ignore[arg-type]  # of the table above
+    with RecordingServer(**how) as server:
         narrator = asking(server.url, timeout_seconds=3600.0, retries=5, deadline_seconds=0.5)
         outcome = write_report(run, narrator=narrator, identifiers=IDENTIFIERS)
     assert_offline(outcome, "in time")

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from compliance import figures
+from compliance import figures, openai_writer
+from compliance.apis import MOST_OUTPUT_TOKENS
 from compliance.narrative import Api
 from compliance.offline_writer import write_offline
 from compliance.prompt import figure, render_prompt
@@ -85,7 +87,9 @@ def altered(number: str, known: list[float]) -> str:
     return f"7{number}"
 
 
-def test_a_figure_altered_in_the_answer_makes_the_report_fall_back_and_say_so(run: Path) -> None:
+def test_a_figure_altered_in_the_answer_makes_the_report_fall_back_and_say_so(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each number of a good answer is altered by itself; the answer quotes the run's facts in some twenty places."""
     facts = facts_of(read_run(run))
     known = [float(number.replace(",", "")) for number in NUMBER.findall(render_prompt(facts))]
@@ -104,6 +108,30 @@ def test_a_figure_altered_in_the_answer_makes_the_report_fall_back_and_say_so(ru
             assert_offline(outcome, "held a figure that is not among the facts")
             assert sum(changed[name] != good[name] for name in good) == 1
         assert len(server.received) == len(answers)
+        answers.append(answers[1])
+        monkeypatch.setattr(openai_writer, "unsupported", lambda text, facts: False)
+        unchecked = write_report(run, narrator=asking(server.url), identifiers=IDENTIFIERS)
+        assert unchecked.narrative == "openai"  # and without the check, an altered one is believed too
+
+
+def strict(schema: dict[str, Any]) -> bool:
+    """OpenAI's rule for strict structured output: every property is required, and there is no other."""
+    return schema["additionalProperties"] is False and schema["required"] == list(schema["properties"])
+
+
+def test_the_request_holds_a_strict_schema_of_the_four_paragraphs(run: Path) -> None:
+    with RecordingServer() as server:
+        for api in Api:
+            write_report(run, narrator=asking(server.url, api=api), identifiers=IDENTIFIERS)
+        responses, chat = (json.loads(data.partition(b"\r\n\r\n")[2]) for data in server.received)
+    for form in (responses["text"]["format"], chat["response_format"]["json_schema"]):
+        assert form["strict"] is True
+        assert strict(form["schema"])
+        assert list(form["schema"]["properties"]) == list(GOOD)
+        assert not strict({**form["schema"], "required": ["summary"]})  # the control
+    assert responses["store"] is False
+    assert responses["max_output_tokens"] == MOST_OUTPUT_TOKENS
+    assert [message["content"] for message in chat["messages"]] == [responses["instructions"], responses["input"]]
 
 
 @pytest.mark.parametrize("api", list(Api))
