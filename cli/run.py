@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cli.progress import Display
-    from compliance.narrative import NarratorSettings
     from compliance.report import ReportOutcome
     from fl_engine.records import RunSummary
     from fl_engine.run import Run
@@ -114,14 +113,15 @@ def run(
     from dp.ledger import Ledger, resolve
     from fl_engine.run import Run, ledger_of
 
-    narrator = None if offline else NarratorSettings.from_environment()  # a wrong variable is told before the work
+    if not offline:
+        NarratorSettings.from_environment()  # a wrong variable is told before the work, not after it
     torch.set_num_threads(1)  # a micro-batch is too small to share: two threads only wait for each other
     display = Display(as_json=as_json)
     if settings is None:
         assert resume is not None
         with Ledger.open(ledger or ledger_of(Path(resume)), create=False) as opened:
             display.note("reading the data again")
-            _finish(context, Run.resume(Path(resume), ledger=opened), display, narrator=narrator, as_json=as_json)
+            _finish(context, Run.resume(Path(resume), ledger=opened), display, offline=offline, as_json=as_json)
         return
     public, data = settings
     place = resolve(ledger)
@@ -130,12 +130,10 @@ def run(
         doing = "reading data" if data.data else "making synthetic banks"
         display.note(f"{doing}; ledger {place.label}{new}")
         begun = Run.start(public, data, out=Path(out), ledger=opened)
-        _finish(context, begun, display, narrator=narrator, as_json=as_json)
+        _finish(context, begun, display, offline=offline, as_json=as_json)
 
 
-def _finish(
-    context: click.Context, run: Run, display: Display, *, narrator: NarratorSettings | None, as_json: bool
-) -> None:
+def _finish(context: click.Context, run: Run, display: Display, *, offline: bool, as_json: bool) -> None:
     go_on = f"`fedsec run --resume {run.directory.path}`"
     try:
         display.begin(run)
@@ -145,7 +143,7 @@ def _finish(
         summary = run.complete()
         began = time.perf_counter()
         display.note("writing the report")
-        outcome = _report(run, summary, display, narrator=narrator)
+        outcome = _report(run, summary, display, offline=offline)
         summary = run.publish(summary, report_seconds=time.perf_counter() - began)
     except CohortError:
         run.settle()  # what was not attempted is given back; the directory stays .partial
@@ -175,8 +173,9 @@ def _finish(
         display.result(run, summary, outcome)
 
 
-def _report(run: Run, summary: RunSummary, display: Display, *, narrator: NarratorSettings | None) -> ReportOutcome:
+def _report(run: Run, summary: RunSummary, display: Display, *, offline: bool) -> ReportOutcome:
     from compliance.identifiers import Identifiers, identifiers_path
+    from compliance.narrative import NarratorSettings
     from compliance.report import write_report
 
     data, dataset = run.data, run.dataset
@@ -197,6 +196,7 @@ def _report(run: Run, summary: RunSummary, display: Display, *, narrator: Narrat
         figures=tuple(float(bank.slots) for bank in dataset.banks),
     ).with_machine()
     identifiers.save(identifiers_path(run.directory.name))
+    narrator = None if offline else NarratorSettings.from_environment()
     if narrator is not None and narrator.configured and narrator.refusal is None:
         display.note(f"asking {narrator.model} at {narrator.host} for the narrative; --offline asks nobody")
     return write_report(run.directory.path, narrator=narrator, identifiers=identifiers)

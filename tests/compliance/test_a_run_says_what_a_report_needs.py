@@ -13,7 +13,6 @@ import torch
 
 from cli import run as run_command
 from compliance.identifiers import Identifiers, identifiers_path
-from compliance.narrative import NarratorSettings
 from dp.ledger import Ledger, read_heads
 from fl_engine.data.dataset import public_holdout
 from fl_engine.evaluation import BINS, STATED, fraud_share, score_histogram
@@ -118,7 +117,7 @@ def test_a_run_says_whom_it_asks_before_it_asks(done, monkeypatch: pytest.Monkey
     ):
         monkeypatch.setenv("OPENAI_BASE_URL", address)
         notes = Notes()
-        run_command._report(run, summary, notes, narrator=None if offline else NarratorSettings.from_environment())
+        run_command._report(run, summary, notes, offline=offline)
         assert [note.split("; --offline asks nobody")[0] for note in notes.said] == said
     assert [narrator is None for narrator in asked] == [False, True, False]
     listed = Identifiers.load(identifiers_path(run.directory.name)).keys
