@@ -98,6 +98,8 @@ class Display:
         if outcome.reason:
             wrote += f" ({outcome.reason})"
         print_(f"narrative by {wrote}", soft_wrap=True, markup=False)
+        if outcome.spending.requests:
+            print_(f"it took {outcome.spending.sentence}", soft_wrap=True, markup=False)
         print_(f"report: {run.directory.path / 'report.html'}", soft_wrap=True, markup=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,17 +22,35 @@ _PARTIAL = ".partial"
 @click.option(
     "--base-url", metavar="URL", help="OpenAI-compatible service, up to /v1 (default: OPENAI_BASE_URL, or OpenAI)."
 )
+@click.option(
+    "--api",
+    type=click.Choice(["responses", "chat"]),
+    help="How the service is asked: Responses API or chat completions (default: OPENAI_API, or responses).",
+)
+@click.option(
+    "--price-input", type=float, metavar="X", help="Your price of a million input tokens (default: OPENAI_PRICE_INPUT)."
+)
+@click.option(
+    "--price-output", type=float, metavar="X", help="The same of output tokens (default: OPENAI_PRICE_OUTPUT)."
+)
 @click.option("--offline", is_flag=True, help="Ask no language model, whatever the environment says.")
 @click.option("--dry-run", is_flag=True, help="Print exactly what a request would send, and send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def report(*, run: Path, model: str | None, base_url: str | None, offline: bool, dry_run: bool, as_json: bool) -> None:
+def report(*, run: Path, offline: bool, dry_run: bool, as_json: bool, **asking: Any) -> None:
     """Write report.html, report.md and report.json of the finished run in the directory RUN.
 
     A language model writes the narrative where OPENAI_API_KEY, OPENAI_BASE_URL or --base-url says which one; it is sent
     public figures only, and nothing that names a bank, a file or this machine. Otherwise, and whenever anything goes
     wrong, fixed sentences stand in and the report says why.
+
+    \b
+    Examples:
+      fedsec report runs/latest --dry-run
+      fedsec report runs/latest --base-url https://llm.bank.example/v1 --model our-model
+      fedsec report runs/latest --base-url http://127.0.0.1:8080/v1 --model local --api chat
+      fedsec report runs/latest --price-input 0.25 --price-output 2
     """
-    from compliance.narrative import DEFAULT_MODEL, NarratorSettings
+    from compliance.narrative import NarratorSettings
     from compliance.report import load_identifiers, write_report
 
     if run.resolve().name.endswith(_PARTIAL):
@@ -40,13 +58,13 @@ def report(*, run: Path, model: str | None, base_url: str | None, offline: bool,
             f"{run} is the directory of a run that did not finish",
             remedy="Resume it with `fedsec run --resume RUN`, then write its report.",
         )
-    if offline and (model or base_url or dry_run):
-        raise ConfigError("--offline goes with none of --model, --base-url and --dry-run")
-    settings = NarratorSettings.from_environment(model=model, base_url=base_url)
-    if dry_run:
-        _show(run, settings or NarratorSettings(model=model or DEFAULT_MODEL), as_json=as_json)
+    if offline and (dry_run or any(value is not None for value in asking.values())):
+        raise ConfigError("--offline goes with none of --model, --base-url, --api, --price-… and --dry-run")
+    settings = None if offline else NarratorSettings.from_environment(**asking)
+    if dry_run and settings is not None:
+        _show(run, settings, as_json=as_json)
         return
-    outcome = write_report(run, narrator=None if offline else settings, identifiers=load_identifiers(run))
+    outcome = write_report(run, narrator=settings, identifiers=load_identifiers(run))
     reason = None if offline else outcome.reason
     if as_json:
         print_json(
@@ -57,6 +75,7 @@ def report(*, run: Path, model: str | None, base_url: str | None, offline: bool,
                 "narrative": outcome.narrative,
                 "reason": reason,
                 "sent": str(outcome.sent) if outcome.sent else None,
+                **outcome.spending.as_json(),
             }
         )
         return
@@ -66,6 +85,7 @@ def report(*, run: Path, model: str | None, base_url: str | None, offline: bool,
         click.echo(f"  because {reason}")
     if outcome.sent:
         click.echo(f"Sent: {outcome.sent}")
+        click.echo(f"It took: {outcome.spending.sentence}")
 
 
 def _show(run: Path, settings: NarratorSettings, *, as_json: bool) -> None:

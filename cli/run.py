@@ -97,6 +97,10 @@ def run(
       fedsec run --epsilon 3 --data cards.csv --label fraud --bank-column bank
       fedsec run --epsilon 3 --data cards.csv --label fraud --bank-column bank --unit-column customer
       fedsec run --resume runs/20260102-030405-ab12.partial
+      OPENAI_BASE_URL=https://llm.bank.example/v1 OPENAI_MODEL=our-model fedsec run --epsilon 3
+
+    A language model writes the report's text only where OPENAI_API_KEY or OPENAI_BASE_URL is set; OPENAI_API=chat asks
+    servers without OpenAI's Responses API. `fedsec report --help` says the rest.
     """
     given = {name: value for name, value in given.items() if value is not None}
     if resume is not None and (given or config):
@@ -105,9 +109,12 @@ def run(
     import torch
 
     from cli.progress import Display
+    from compliance.narrative import NarratorSettings
     from dp.ledger import Ledger, resolve
     from fl_engine.run import Run, ledger_of
 
+    if not offline:
+        NarratorSettings.from_environment()  # a wrong variable is told before the work, not after it
     torch.set_num_threads(1)  # a micro-batch is too small to share: two threads only wait for each other
     display = Display(as_json=as_json)
     if settings is None:
@@ -161,7 +168,7 @@ def _finish(context: click.Context, run: Run, display: Display, *, offline: bool
     finally:
         run.close()
     if as_json:
-        print_json(_result(run, summary))
+        print_json(_result(run, summary, outcome))
     else:
         display.result(run, summary, outcome)
 
@@ -190,7 +197,7 @@ def _report(run: Run, summary: RunSummary, display: Display, *, offline: bool) -
     ).with_machine()
     identifiers.save(identifiers_path(run.directory.name))
     narrator = None if offline else NarratorSettings.from_environment()
-    if narrator is not None and narrator.refusal is None:
+    if narrator is not None and narrator.configured and narrator.refusal is None:
         display.note(f"asking {narrator.model} at {narrator.host} for the narrative; --offline asks nobody")
     return write_report(run.directory.path, narrator=narrator, identifiers=identifiers)
 
@@ -214,7 +221,7 @@ def _settings(given: dict[str, Any], config: str | None) -> tuple[Any, Any]:
     return validated(RunSettings, {**from_file, **public}), validated(DataSettings, data)
 
 
-def _result(run: Run, summary: RunSummary) -> dict[str, Any]:
+def _result(run: Run, summary: RunSummary, outcome: ReportOutcome) -> dict[str, Any]:
     statement = run.statement()
     metrics = summary.final
     return {
@@ -249,4 +256,5 @@ def _result(run: Run, summary: RunSummary) -> dict[str, Any]:
             for balance in run.balances()
         ],
         "report": str(run.directory.path / "report.html"),
+        "narrative": {"writer": outcome.narrative, "reason": outcome.reason, **outcome.spending.as_json()},
     }

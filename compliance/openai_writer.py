@@ -1,64 +1,43 @@
-"""Asking a language model for the narrative, through the OpenAI SDK.
+"""Asking a language model for the narrative, through the OpenAI SDK, and checking what comes back.
 
-Chat completions with a strict JSON schema, not the newer Responses API: OpenAI itself and the servers that call
-themselves compatible (vLLM, llama.cpp, Ollama, gateways) offer it, so there is one path and no probing of a stranger's
-server. Sampling and length options are left out since servers differ in which they accept; the answer's size is bounded
-by the transport, its time by the deadline.
+The SDK repeats a request after a timeout, a broken connection, 408, 409, 429 and 5xx, each time after a longer pause or
+the one that the server names; the deadline ends that. How a server is asked is in :mod:`compliance.apis`, what may
+leave in :mod:`compliance.transport`.
 """
 
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 import threading
+from collections.abc import Iterator
 
 import httpx2
 import openai
 import pydantic
-from openai.types.shared_params import ResponseFormatJSONSchema
 
+from compliance.apis import Answer, ask, fixed_parts
 from compliance.claims import absolute_claim
 from compliance.facts import Facts
 from compliance.identifiers import Identifiers
-from compliance.narrative import DEFAULT_MODEL, OPENAI, NarratorError, NarratorSettings, Sections
+from compliance.narrative import DEFAULT_MODEL, OPENAI, Api, NarratorError, NarratorSettings, Sections
 from compliance.numbers import numbers_in, unsupported
 from compliance.outbox import Outbox
-from compliance.prompt import INSTRUCTIONS, fixed_texts, render_prompt
+from compliance.prompt import fixed_texts, render_prompt
 from compliance.redaction import Scanner
 from compliance.transport import ANSWER_CHANNEL, CHANNEL, FIXED_HEADERS, GuardedTransport, NotSent
 from fedsec.errors import RedactionError
 
 _LONGEST_PARAGRAPH = 3000
-# Words of every answer's envelope, so that a bank called "Index" can get an answer at all.
-_ENVELOPE = (
-    '"object":"chat.completion"', '"created":', '"choices":', '"index":', '"message":', '"role":"assistant"',
-    '"content":', '"refusal":', '"annotations":', '"finish_reason":"stop"', '"logprobs":', '"usage":',
-    '"prompt_tokens_details":', '"completion_tokens_details":', '"total_tokens":', '"cached_tokens":',
-    '"audio_tokens":', '"reasoning_tokens":', '"accepted_prediction_tokens":', '"rejected_prediction_tokens":',
-    '"service_tier":"default"', '"system_fingerprint":',
-)  # fmt: skip
+_CONNECT_SECONDS = 10.0
 # Names of standards and algorithms whose digits are no figures of the run.
 _TERMS = ("SP 800-226", "AES-256", "SHA-256", "X25519", "Ed25519")
-_RESPONSE_FORMAT: ResponseFormatJSONSchema = {
-    "type": "json_schema",
-    "json_schema": {
-        "name": "narrative",
-        "strict": True,
-        "schema": {
-            "type": "object",
-            "properties": {
-                name: {"type": "string", "description": field.description}
-                for name, field in Sections.model_fields.items()
-            },
-            "required": list(Sections.model_fields),
-            "additionalProperties": False,
-        },
-    },
-}
 
 
 def scanner_for(identifiers: Identifiers, settings: NarratorSettings) -> Scanner:
     """The scanner of requests made with ``settings`` and of answers; what is the same for all runs counts as fixed."""
-    fixed = [*fixed_texts(_RESPONSE_FORMAT), *FIXED_HEADERS, *_ENVELOPE, f'"model":"{DEFAULT_MODEL}"']
+    fixed = [*fixed_texts(), *fixed_parts(), *FIXED_HEADERS, f'"model":"{DEFAULT_MODEL}"']
     if settings.base_url is None:
         fixed += [OPENAI, "Host: api.openai.com"]
     secrets = [settings.api_key] if settings.api_key else []
@@ -74,8 +53,12 @@ def write_with_model(facts: Facts, *, settings: NarratorSettings, identifiers: I
     """
     scanner = scanner_for(identifiers, settings)
     transport = GuardedTransport(scanner=scanner, reply_scanner=scanner, outbox=outbox, api_key=settings.api_key)
-    answer = _within(settings.deadline_seconds, transport, settings, render_prompt(facts))
-    sections = _checked(answer, render_prompt(facts))
+    prompt = render_prompt(facts)
+    answer = _within(settings.deadline_seconds, transport, settings, prompt)
+    outbox.usage = answer.usage
+    if answer.text is None:
+        raise NarratorError(answer.problem or "the language model's answer has no text")
+    sections = _checked(answer.text, prompt)
     try:
         scanner.check_answer(sections.text, ANSWER_CHANNEL)
     except RedactionError:
@@ -100,64 +83,40 @@ def preview(facts: Facts, *, settings: NarratorSettings, identifiers: Identifier
     raise AssertionError("a dry run reached the network")
 
 
-def _within(deadline: float, transport: GuardedTransport, settings: NarratorSettings, prompt: str) -> str:
+def _within(deadline: float, transport: GuardedTransport, settings: NarratorSettings, prompt: str) -> Answer:
     """The answer, or an error after ``deadline`` seconds even if a server drips a byte now and then."""
-    outcome: list[str | Exception] = []
+    outcome: list[Answer | Exception] = []
 
-    def ask() -> None:
+    def wait() -> None:
         try:
             outcome.append(_complete(transport, settings, prompt))
         except Exception as error:  # the caller raises it in its own thread
             outcome.append(error)
 
-    thread = threading.Thread(target=ask, daemon=True, name="fedsec-narrator")
+    thread = threading.Thread(target=wait, daemon=True, name="fedsec-narrator")
     thread.start()
     thread.join(deadline)
     if not outcome:
         transport.stop()
         raise NarratorError("the language model did not answer in time")
     if isinstance(outcome[0], Exception):
-        raise _explained(outcome[0]) from outcome[0]
+        raise _explained(outcome[0], settings.api) from outcome[0]
     return outcome[0]
 
 
-def _complete(transport: GuardedTransport, settings: NarratorSettings, prompt: str) -> str:
-    base = settings.base_url or OPENAI
-    # OpenAI may keep completions unless told not to; compatible servers may not know the option
-    store = False if settings.base_url is None else openai.omit
+def _complete(transport: GuardedTransport, settings: NarratorSettings, prompt: str) -> Answer:
+    wait = settings.timeout_seconds
     with (
         httpx2.Client(transport=transport, trust_env=False, follow_redirects=False) as http,
         openai.OpenAI(
             api_key=settings.api_key or "none",
-            base_url=base,
-            timeout=settings.timeout_seconds,
+            base_url=settings.base_url or OPENAI,
+            timeout=httpx2.Timeout(wait, connect=min(wait, _CONNECT_SECONDS)),
             max_retries=settings.retries,
             http_client=http,
         ) as client,
     ):
-        completion = client.chat.completions.create(
-            model=settings.model,
-            messages=[{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": prompt}],
-            response_format=_RESPONSE_FORMAT,
-            store=store,
-        )
-    return _content(completion)
-
-
-def _content(completion: object) -> str:
-    """The text of the first choice; a server may have answered with anything, so nothing is taken for granted."""
-    choices = getattr(completion, "choices", None)
-    if not isinstance(choices, list) or not choices:
-        raise NarratorError("the language model's answer has no text")
-    message = getattr(choices[0], "message", None)
-    if getattr(message, "refusal", None):
-        raise NarratorError("the language model declined to answer")
-    if getattr(choices[0], "finish_reason", None) in ("length", "content_filter"):
-        raise NarratorError("the language model's answer was cut off")
-    content = getattr(message, "content", None)
-    if not isinstance(content, str):
-        raise NarratorError("the language model's answer has no text")
-    return content
+        return ask(client, settings, prompt)
 
 
 def _checked(answer: str, prompt: str) -> Sections:
@@ -180,18 +139,52 @@ def _checked(answer: str, prompt: str) -> Sections:
     return sections
 
 
-def _explained(error: Exception) -> Exception:
+def _explained(error: Exception, api: Api) -> Exception:
     """``error`` in words that name no address, no key and nothing that a server wrote."""
+    service = "the language model's service"
     match error:
         case RedactionError() | NarratorError():
             return error
         case openai.APITimeoutError():
             return NarratorError("the language model did not answer in time")
         case openai.APIStatusError():
-            return NarratorError(f"the language model's service answered with HTTP status {error.status_code}")
+            return NarratorError(f"{service} answered with HTTP status {error.status_code}{_hint(error, api)}")
         case openai.APIConnectionError():
-            return NarratorError("the language model's service could not be reached")
+            return NarratorError(f"{service} could not be reached{_cause(error)}")
         case json.JSONDecodeError() | openai.APIResponseValidationError():
-            return NarratorError("the language model's service answered with something that is no JSON")
+            return NarratorError(f"{service} answered with something that is no JSON")
         case _:
             return NarratorError(f"asking the language model failed ({type(error).__name__})")
+
+
+def _hint(error: openai.APIStatusError, api: Api) -> str:
+    match error.status_code:
+        case 401 | 403:
+            return ": it does not take the key"
+        case 404 | 405 if api is Api.RESPONSES:
+            return ": it lacks the model or the Responses API; `--api chat` or OPENAI_API=chat asks the older way"
+        case 404 | 405:
+            return ": it lacks the model or chat completions"
+        case 429:
+            return ": too many requests, or nothing left to pay them with"
+        case status if 300 <= status < 400:
+            return ": it points to another address, which is not followed"
+    return ""
+
+
+def _cause(error: Exception) -> str:
+    for each in _causes(error):
+        match each:
+            case ssl.SSLCertVerificationError():
+                return ": its certificate is not from an authority that is known here (SSL_CERT_FILE can name one)"
+            case ssl.SSLError():
+                return ": no encrypted connection could be made"
+            case socket.gaierror():
+                return ": its name leads to no address"
+    return ""
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from compliance.spending import Usage
+
 
 class Outbox:
     """The folder of one report's requests.
@@ -18,6 +20,8 @@ class Outbox:
     Attributes:
         first: body of the first request of this report; None while there is none.
         requests: how many requests were recorded.
+        sent_bytes: of all their bodies.
+        usage: tokens of the answer, by the server's count, once it was read; None where it gave no usable count.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -25,6 +29,8 @@ class Outbox:
         self._number = 0
         self.first: Path | None = None
         self.requests = 0
+        self.sent_bytes = 0
+        self.usage: Usage | None = None
 
     def request(self, *, head: str, body: bytes) -> None:
         """Record a request that is about to leave."""
@@ -37,6 +43,7 @@ class Outbox:
         path.with_suffix(".headers.txt").write_text(head, "utf-8")
         self.first = self.first or path
         self.requests += 1
+        self.sent_bytes += len(body)
 
     def response(self, body: bytes) -> None:
         """Record what came back for the last request."""

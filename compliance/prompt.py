@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -29,16 +28,6 @@ INSTRUCTIONS = (
     " no risk or cannot be identified, not even to deny it. Answer with the four fields of the schema, each one short"
     " paragraph of plain text without markup."
 )
-# What the SDK puts around the texts; without these, a user called "user" would block every request.
-_SKELETON = (
-    '{"model":"',
-    '","messages":[{"role":"system","content":"',
-    '"},{"role":"user","content":"',
-    '"}],"response_format":',
-    ',"store":false}',
-    "/v1/chat/completions",
-    "/chat/completions",
-)
 
 
 def figure(value: float) -> str:
@@ -58,15 +47,14 @@ def render_prompt(facts: Facts) -> str:
     return _environment().get_template("prompt.md.j2").render(facts=facts)
 
 
-def fixed_texts(response_format: Mapping[str, object]) -> tuple[str, ...]:
-    """Every text of a request that is the same for all runs, as it stands in the request's bytes."""
+def fixed_texts() -> tuple[str, ...]:
+    """Every text of ours in a request that is the same for all runs, as it stands in the request's bytes."""
     environment = _environment()
     source = (TEMPLATES / "prompt.md.j2").read_text("utf-8")
     written = [text for _, kind, text in environment.lex(source) if kind == "data"]
     lines = [_escaped(line.strip()) for text in written for line in text.splitlines()]
-    schema = json.dumps(response_format, ensure_ascii=False, separators=(",", ":"))
     values = [f"Records used: {data.value}" for data in Data]
-    return (*lines, *values, _escaped(INSTRUCTIONS), schema, *_SKELETON)
+    return (*lines, *values, _escaped(INSTRUCTIONS))
 
 
 def _escaped(text: str) -> str:

@@ -25,6 +25,7 @@ from compliance.narrative import Narrative, NarratorSettings, narrate
 from compliance.prompt import TEMPLATES, figure, odds
 from compliance.reading import RunRecords, facts_of, read_run
 from compliance.redaction import Scanner
+from compliance.spending import Spending
 from fedsec.errors import RedactionError
 
 WITHHELD = "(a sentence is withheld here: it held an identifier)"
@@ -41,6 +42,7 @@ class ReportOutcome:
         narrative: who wrote the narrative.
         reason: why it is the offline text; None where a model wrote it.
         sent: exact body of the first request that was made; None where none was.
+        spending: what the narrative cost.
     """
 
     html: Path
@@ -49,6 +51,7 @@ class ReportOutcome:
     narrative: Literal["openai", "offline"]
     reason: str | None
     sent: Path | None
+    spending: Spending
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +121,7 @@ def write_report(run: Path, *, narrator: NarratorSettings | None, identifiers: I
         narrative=narrative.writer,
         reason=narrative.reason,
         sent=narrative.sent,
+        spending=narrative.spending,
     )
 
 
@@ -165,7 +169,8 @@ def _json(facts: Facts, narrative: Narrative, provenance: dict[str, Any]) -> str
             "writer": narrative.writer,
             "model": narrative.model,
             "reason": narrative.reason,
-            "requests": narrative.requests,
+            "api": narrative.api,
+            **narrative.spending.as_json(),
             "sections": narrative.sections.model_dump(),
         },
         "provenance": provenance,

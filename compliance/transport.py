@@ -9,6 +9,9 @@ short list. Proxies and ``.netrc`` from the environment are not used, since eith
 from __future__ import annotations
 
 import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx2
@@ -69,8 +72,9 @@ class GuardedTransport(httpx2.BaseTransport):
         self._reply_scanner = reply_scanner
         self._outbox = outbox
         self._api_key = api_key
-        # the system's authorities, and SSL_CERT_FILE for a bank's own
         self._stopped = False
+        self._gate = threading.Lock()
+        # the system's authorities, and SSL_CERT_FILE for a bank's own
         self._wire = httpx2.HTTPTransport(verify=ssl.create_default_context(), trust_env=False)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -81,15 +85,14 @@ class GuardedTransport(httpx2.BaseTransport):
             NotSent: this is a dry run.
             NarratorError: the answer is too large or mentions an identifier.
         """
-        if self._stopped:
-            raise NarratorError("the report was already written without the language model")
         outgoing = self._rebuilt(request)
         if self._scanner is not None:
             for part in (str(request.url).encode(), outgoing.headers.encode(), outgoing.body):
                 self._scanner.check(part, CHANNEL)
         if self._outbox is None:
             raise NotSent(outgoing.head, outgoing.body)
-        self._outbox.request(head=outgoing.head, body=outgoing.body)
+        with self._passing():
+            self._outbox.request(head=outgoing.head, body=outgoing.body)
         response = self._wire.handle_request(outgoing.request)
         try:
             body = _bounded(response)
@@ -99,17 +102,27 @@ class GuardedTransport(httpx2.BaseTransport):
             self._reply_scanner.check_answer(body.decode("utf-8", errors="replace"), ANSWER_CHANNEL)
         except RedactionError:
             raise NarratorError("the language model's answer held an identifier and was not kept") from None
-        self._outbox.response(body)
+        with self._passing():
+            self._outbox.response(body)
         headers = {name: response.headers[name] for name in ("content-type", "retry-after") if name in response.headers}
         return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
 
     def stop(self) -> None:
-        """Let nothing more leave; a retry that is still waiting in another thread finds the way closed."""
-        self._stopped = True
+        """Let nothing more leave, nor into the outbox: another thread that still waits finds the way closed."""
+        with self._gate:
+            self._stopped = True
 
     def close(self) -> None:
         """Close the connection."""
         self._wire.close()
+
+    @contextmanager
+    def _passing(self) -> Iterator[None]:
+        """Held while the outbox changes, so that what :meth:`stop` leaves behind is what a report then states."""
+        with self._gate:
+            if self._stopped:
+                raise NarratorError("the report was already written without the language model")
+            yield
 
     def _rebuilt(self, request: httpx2.Request) -> _Outgoing:
         body = request.read()

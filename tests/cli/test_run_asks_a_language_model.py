@@ -6,6 +6,8 @@ The whole command runs, on a file with a bank column, against a real HTTP server
 from __future__ import annotations
 
 import base64
+import contextlib
+import io
 import json
 import socket
 from dataclasses import dataclass
@@ -20,12 +22,12 @@ from compliance import openai_writer
 from compliance.identifiers import Identifiers
 from compliance.prompt import render_prompt
 from fl_engine.records import RunSummary
-from tests.compliance.server import RecordingServer, completion, http
+from tests.compliance.server import RecordingServer, http, response
 
 BANKS = ("Kreditbank Lindenau", "Sparhaus Ostufer", "Banca Torrente", "Nordvik Bank", "Maison Delcourt")
 SIZES = (1013, 1151, 1237, 1409, 1511)  # four digits each, so that they can be told from other numbers
 TEXT = "The sentinel sentence of the model stands here."
-ANSWER = http(completion(json.dumps(dict.fromkeys(("summary", "result", "privacy", "limits"), TEXT))))
+ANSWER = http(response(json.dumps(dict.fromkeys(("summary", "result", "privacy", "limits"), TEXT))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class Asked:
     folder: Path
     run: Path
     received: bytes
+    said: str
 
     def summary(self) -> RunSummary:
         return msgspec.json.decode((self.run / "summary.json").read_bytes(), type=RunSummary)
@@ -61,8 +64,14 @@ def ask(folder: Path, *, frauds: int = 40) -> Asked:
         patch.setenv("FEDSEC_HOME", str(folder / "home"))
         patch.setenv("FEDSEC_LEDGER", str(folder / "ledger.sqlite"))
         patch.setenv("OPENAI_BASE_URL", server.url)
-        assert invoke([*arguments, "--bank-column", "institut", "--out", str(folder / "runs")]) == 0
-        return Asked(folder=folder, run=(folder / "runs" / "latest").resolve(), received=b"".join(server.received))
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            assert invoke([*arguments, "--bank-column", "institut", "--out", str(folder / "runs")]) == 0
+        return Asked(
+            folder=folder,
+            run=(folder / "runs" / "latest").resolve(),
+            received=b"".join(server.received),
+            said=said.getvalue(),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +98,33 @@ def named(asked: Asked) -> dict[str, str]:
 
 
 def test_the_models_text_is_in_the_report(asked: Asked) -> None:
-    assert asked.received.startswith(b"POST /v1/chat/completions ")
+    assert asked.received.startswith(b"POST /v1/responses ")
     for name in ("report.html", "report.md", "report.json"):
         assert TEXT in (asked.run / name).read_text("utf-8")
+
+
+def test_tokens_are_told_and_no_price_is_made_up(asked: Asked) -> None:
+    told = json.loads((asked.run / "report.json").read_bytes())["narrative"]
+    assert told["tokens"] == {"input": 900, "output": 200, "total": 1100}
+    assert told["requests"] == 1
+    assert told["sent_bytes"] == len(asked.received.partition(b"\r\n\r\n")[2])
+    assert told["cost"] is None
+    assert "1,100 tokens" in asked.said
+    assert "no cost is stated" in asked.said
+
+
+def test_a_wrong_variable_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FEDSEC_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FEDSEC_LEDGER", str(tmp_path / "ledger.sqlite"))
+    monkeypatch.setenv("OPENAI_API", "telepathy")
+    arguments = ["run", "--rows", "6000", "--banks", "5", "--rounds", "1", "--out", str(tmp_path / "runs")]
+    assert invoke(arguments) == 2
+    assert "OPENAI_API is neither" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    monkeypatch.setenv("OPENAI_API", "chat")
+    assert invoke([*arguments, "--offline"]) == 0  # the control: the rest of the command was right
 
 
 def test_nothing_that_names_anybody_is_in_the_bytes(asked: Asked) -> None:

@@ -185,5 +185,5 @@ def test_a_dry_run_shows_the_request_and_sends_nothing(tmp_path: Path) -> None:
     with RecordingServer() as server:
         shown = preview(facts, settings=NarratorSettings(base_url=server.url), identifiers=IDENTIFIERS)
         assert server.received == []
-    assert json.loads(shown.body)["messages"][1]["content"] == render_prompt(facts)
-    assert shown.head.startswith("POST /v1/chat/completions HTTP/1.1\nHost: 127.0.0.1:")
+    assert json.loads(shown.body)["input"] == render_prompt(facts)
+    assert shown.head.startswith("POST /v1/responses HTTP/1.1\nHost: 127.0.0.1:")

@@ -103,7 +103,7 @@ def test_the_recorded_bytes_are_the_bytes_on_the_wire_without_the_key(tmp_path: 
     recorded = (run / "outbound" / "request-001.headers.txt").read_text("utf-8")
     on_the_wire = head.decode().splitlines()
     assert recorded.splitlines()[:-1] == on_the_wire[:-1]
-    assert json.loads((run / "outbound" / "response-001.json").read_bytes())["choices"]
+    assert json.loads((run / "outbound" / "response-001.json").read_bytes())["output"]
     assert all(KEY.encode() not in file.read_bytes() for file in run.rglob("*") if file.is_file())
 
 
