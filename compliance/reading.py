@@ -338,6 +338,11 @@ def _accountant(name: str) -> Accountant:
 def _decoded(kind: type[Record], data: bytes, file: Path) -> Record:
     try:
         return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(
+            f"{file} does not say all that it must, or is from another version of fedsec: {error}",
+            remedy="Give the directory of a complete run, written by this version.",
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise ConfigError(
             f"{file} is damaged or from another version of fedsec",

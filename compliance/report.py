@@ -22,6 +22,7 @@ from markupsafe import Markup
 from compliance.facts import FEWEST_BANKS, Facts
 from compliance.identifiers import Identifiers, identifiers_path
 from compliance.narrative import Narrative, NarratorSettings, narrate
+from compliance.privacy_page import Screen, privacy_page
 from compliance.prompt import TEMPLATES, figure, odds
 from compliance.reading import RunRecords, facts_of, read_run
 from compliance.redaction import Scanner
@@ -102,7 +103,7 @@ def write_report(run: Path, *, narrator: NarratorSettings | None, identifiers: I
     records = read_run(run)
     facts = facts_of(records)
     narrative = narrate(facts, settings=narrator, identifiers=identifiers, outbox=run / "outbound")
-    context = _context(run, records, facts, narrative, _sentences(records, identifiers))
+    context = _context(run, records, facts, narrative, screen_of(identifiers))
     html, markdown, data = run / "report.html", run / "report.md", run / "report.json"
     contents = {
         html: _page(context),
@@ -121,13 +122,12 @@ def write_report(run: Path, *, narrator: NarratorSettings | None, identifiers: I
     )
 
 
-def _context(
-    run: Path, records: RunRecords, facts: Facts, narrative: Narrative, sentences: Sentences
-) -> dict[str, Any]:
+def _context(run: Path, records: RunRecords, facts: Facts, narrative: Narrative, screen: Screen) -> dict[str, Any]:
     return {
         "facts": facts,
         "narrative": narrative,
-        "sentences": sentences,
+        "sentences": _sentences(records, screen),
+        "privacy": privacy_page(records.statement, screen=screen),
         "fewest": FEWEST_BANKS,
         "sent": f"outbound/{narrative.sent.name}" if narrative.sent else None,
         "provenance": {
@@ -173,7 +173,8 @@ def _json(facts: Facts, narrative: Narrative, provenance: dict[str, Any]) -> str
     return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
-def _sentences(records: RunRecords, identifiers: Identifiers | None) -> Sentences:
+def screen_of(identifiers: Identifiers | None) -> Screen:
+    """What replaces a free text of the run that holds an identifier; without known identifiers nothing is."""
     scanner = Scanner(identifiers, fixed=_vocabulary()) if identifiers is not None else None
 
     def screened(text: str) -> str:
@@ -184,6 +185,10 @@ def _sentences(records: RunRecords, identifiers: Identifiers | None) -> Sentence
             return WITHHELD
         return text
 
+    return screened
+
+
+def _sentences(records: RunRecords, screened: Screen) -> Sentences:
     statement = records.statement
     return Sentences(
         brands=tuple(screened(brand) for brand in statement.brands),

@@ -44,7 +44,7 @@ def trusts(name: AdversaryName, *, local: bool, corrupt: int, shares: int) -> tu
     )
     if name == "released-model":
         return (honest, _SERVER_OUTSIDE, _GENERATOR)
-    few = f"no more than {corrupt} banks work together" + ("" if name == "colluding-banks" else " with the server")
+    few = f"at most {corrupt} of the banks work together" + ("" if name == "colluding-banks" else " with the server")
     if name == "colluding-banks":
         return (honest, few, _SERVER_OUTSIDE, _GENERATOR)
     return (
