@@ -24,8 +24,18 @@ _PARTIAL = ".partial"
 )
 @click.option("--offline", is_flag=True, help="Ask no language model, whatever the environment says.")
 @click.option("--dry-run", is_flag=True, help="Print exactly what a request would send, and send nothing.")
+@click.option("--documents", is_flag=True, help="Write drafts of a DPIA and of model documentation, and no report.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def report(*, run: Path, model: str | None, base_url: str | None, offline: bool, dry_run: bool, as_json: bool) -> None:
+def report(
+    *,
+    run: Path,
+    model: str | None,
+    base_url: str | None,
+    offline: bool,
+    dry_run: bool,
+    documents: bool,
+    as_json: bool,
+) -> None:
     """Write report.html, report.md and report.json of the finished run in the directory RUN.
 
     A language model writes the narrative where OPENAI_API_KEY, OPENAI_BASE_URL or --base-url says which one; it is sent
@@ -42,6 +52,11 @@ def report(*, run: Path, model: str | None, base_url: str | None, offline: bool,
         )
     if offline and (model or base_url or dry_run):
         raise ConfigError("--offline goes with none of --model, --base-url and --dry-run")
+    if documents:
+        if offline or model or base_url or dry_run:
+            raise ConfigError("--documents asks no language model and goes with none of the other options but --json")
+        _draft(run, as_json=as_json)
+        return
     settings = NarratorSettings.from_environment(model=model, base_url=base_url)
     if dry_run:
         _show(run, settings or NarratorSettings(model=model or DEFAULT_MODEL), as_json=as_json)
@@ -66,6 +81,18 @@ def report(*, run: Path, model: str | None, base_url: str | None, offline: bool,
         click.echo(f"  because {reason}")
     if outcome.sent:
         click.echo(f"Sent: {outcome.sent}")
+
+
+def _draft(run: Path, *, as_json: bool) -> None:
+    from compliance.documents import write_documents
+    from compliance.report import load_identifiers
+
+    drafts = write_documents(run, identifiers=load_identifiers(run))
+    if as_json:
+        print_json({"documents": [{"file": str(draft.path), "left_to_people": draft.open} for draft in drafts]})
+        return
+    for draft in drafts:
+        click.echo(f"{draft.path}: {draft.open} fields are left to people")
 
 
 def _show(run: Path, settings: NarratorSettings, *, as_json: bool) -> None:

@@ -105,12 +105,12 @@ def privacy_page(statement: PrivacyStatement, *, screen: Screen) -> tuple[Sectio
 def _claim(statement: PrivacyStatement, epsilon: float | None) -> str:
     if epsilon is None:
         return "no guarantee"
-    return f"ε = {figure(epsilon)} at δ = {figure(statement.delta)}"
+    return f"ε = {figure(epsilon)} at δ = {figure(statement.delta)} for one {statement.unit}"
 
 
 def _guarantee(statement: PrivacyStatement, screen: Screen) -> Section:
     target = next(bound for bound in statement.adversaries if bound.target)
-    against = f"for one {statement.unit}, against: {Adversary(target.name).heading.lower()}"
+    against = f"against: {Adversary(target.name).heading.lower()}"
     rows = [
         Row(term="framework", value=screen(statement.framework), evidence=SIGNED),
         Row(
@@ -228,7 +228,7 @@ def _proof(proof: Proof, screen: Screen) -> Row:
 
 def _accounting(statement: PrivacyStatement, screen: Screen) -> Section:
     others = "; ".join(
-        f"{screen(name)}: {_claim(statement, epsilon)} for the same unit and adversary"
+        f"{screen(name)}: {_claim(statement, epsilon)}, against the target adversary"
         for name, epsilon in statement.cross_checks.items()
     )
     return Section(

@@ -107,11 +107,11 @@ def write_report(run: Path, *, narrator: NarratorSettings | None, identifiers: I
     html, markdown, data = run / "report.html", run / "report.md", run / "report.json"
     contents = {
         html: _page(context),
-        markdown: _environment(markup=False).get_template("report.md.j2").render(context),
+        markdown: environment(markup=False).get_template("report.md.j2").render(context),
         data: _json(facts, narrative, context["provenance"]),
     }
     for path, text in contents.items():
-        _replace(path, text)
+        replace_file(path, text)
     return ReportOutcome(
         html=html,
         markdown=markdown,
@@ -154,7 +154,7 @@ def _page(context: dict[str, Any]) -> str:
 
     drawn = [(picture, Markup(picture.svg)) for picture in pictures(context["facts"])]  # noqa: S704 - our own SVG of numbers
     css = Markup((TEMPLATES / "report.css").read_text("utf-8"))  # noqa: S704 - our own file
-    return _environment(markup=True).get_template("report.html.j2").render(context, pictures=drawn, css=css)
+    return environment(markup=True).get_template("report.html.j2").render(context, pictures=drawn, css=css)
 
 
 def _json(facts: Facts, narrative: Narrative, provenance: dict[str, Any]) -> str:
@@ -210,7 +210,8 @@ def _vocabulary() -> tuple[str, ...]:
     return tuple(line for text in texts for line in text.splitlines())
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
+    """Put ``text`` in the place of whatever is at ``path``, whole or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(text, "utf-8")
     partial.replace(path)
@@ -233,7 +234,8 @@ def _banks(count: int | None) -> str:
 
 
 @cache
-def _environment(*, markup: bool) -> jinja2.Environment:
+def environment(*, markup: bool) -> jinja2.Environment:
+    """Templates with the report's filters; with ``markup``, what they are given is shown and not obeyed."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=markup,  # noqa: S701 - off for Markdown, where every free text goes through the filter "plain"
