@@ -14,7 +14,7 @@ from typing import Any
 
 from compliance.facts import Facts
 from compliance.identifiers import Identifiers
-from compliance.privacy_page import privacy_page
+from compliance.privacy_page import Screen, privacy_page
 from compliance.prompt import figure
 from compliance.reading import RunRecords, facts_of, read_run
 from compliance.report import environment, replace_file, screen_of
@@ -63,19 +63,22 @@ def write_documents(run: Path, *, identifiers: Identifiers | None) -> tuple[Draf
 
 
 def _texts(records: RunRecords, identifiers: Identifiers | None) -> dict[str, str]:
-    facts, screen, summary = facts_of(records), screen_of(identifiers), records.summary
-    statement = records.statement
-    context: dict[str, Any] = {
+    context = draft_context(records, facts_of(records), screen_of(identifiers))
+    templates = environment(markup=False)
+    return {name: templates.get_template(template).render(context) for name, template in TEMPLATE_OF.items()}
+
+
+def draft_context(records: RunRecords, facts: Facts, screen: Screen) -> dict[str, Any]:
+    """All that the templates are filled with."""
+    return {
         "facts": facts,
-        "statement": statement,
-        "privacy": privacy_page(statement, screen=screen),
+        "statement": records.statement,
+        "privacy": privacy_page(records.statement, screen=screen),
         "screen": screen,
         "guarantee": _guarantee(facts, facts.epsilon),
         "reserved": _guarantee(facts, facts.planned_epsilon),
-        "summary": summary,
+        "summary": records.summary,
     }
-    templates = environment(markup=False)
-    return {name: templates.get_template(template).render(context) for name, template in TEMPLATE_OF.items()}
 
 
 def _guarantee(facts: Facts, epsilon: float | None) -> str:

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from compliance.facts import Adversary
 from compliance.prompt import figure
-from dp.statement import AdversaryBound, MechanismParameters, PrivacyStatement, Proof, Release
+from dp.statement import TARGET, AdversaryBound, Constant, MechanismParameters, PrivacyStatement, Proof, Release
 
 Screen = Callable[[str], str]
 
@@ -309,8 +309,9 @@ def _choices(statement: PrivacyStatement, screen: Screen) -> Section:
         rows=tuple(
             Row(
                 term=screen(each.name),
-                value=f"{screen(each.value) if isinstance(each.value, str) else figure(each.value)}"
-                f"{' (default)' if each.default else ''}; chosen on or by: {screen(each.chosen_on)}",
+                value=_constant(statement, each, screen)
+                + (" (default)" if each.default else "")
+                + f"; chosen on or by: {screen(each.chosen_on)}",
                 evidence=_argued("docs/benchmarks.md")
                 if each.default
                 else Evidence(file="config.toml", step="files", kind=Kind.ATTESTED),
@@ -318,6 +319,15 @@ def _choices(statement: PrivacyStatement, screen: Screen) -> Section:
             for each in statement.constants
         ),
     )
+
+
+def _constant(statement: PrivacyStatement, each: Constant, screen: Screen) -> str:
+    if isinstance(each.value, str):
+        return screen(each.value)
+    if each.name != TARGET:
+        return figure(each.value)
+    asked = f"{_claim(statement, each.value)}, against the target adversary"
+    return asked if statement.private else "whatever was asked for does not hold"
 
 
 def _data(statement: PrivacyStatement, screen: Screen) -> Section:

@@ -18,6 +18,7 @@ from fedsec.errors import LocalProtocolError
 
 FORMAT: Final = 2
 FRAMEWORK = "NIST SP 800-226, Guidelines for Evaluating Differential Privacy Guarantees, March 2025"
+TARGET: Final = "target ε"  # name of the constant that was asked for; it is shown with delta, unit and adversary
 NOT_AN_ANSWER = frozenset(
     {"", "-", "–", "—", "?", "???", "...", "…", "n/a", "na", "nil", "none", "null", "tba", "tbd", "todo", "undefined",
      "unknown", "not known", "to be done", "to be determined"}

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from dp.mechanism import NOISE_STANDARD_DEVIATIONS
 from dp.statement import (
+    TARGET,
     Constant,
     DataExposure,
     FloatingPoint,
@@ -300,12 +301,8 @@ def constants(plan: TaskPlan) -> tuple[Constant, ...]:
         found.append(_constant("noised steps a round", plan.local.steps, planning.STEPS_PER_EPOCH))
     if plan.unit_rows is not None:
         found.append(_constant("rows of an entity that count", plan.unit_rows, UNIT_ROWS))
-    if not plan.insecure_deterministic_noise:
-        asked = f"ε ≤ {plan.epsilon:g} at δ = {plan.delta:g} for one {plan.unit}, against the target adversary"
-        found.append(
-            Constant(name="target", value=asked.replace("e-0", "e-"), default=False, chosen_on=CHOSEN_BY_OPERATOR)
-        )
     found += [
+        Constant(name=TARGET, value=plan.epsilon, default=False, chosen_on=CHOSEN_BY_OPERATOR),
         Constant(name="share of the records that is held out", value=plan.holdout, default=False,
                  chosen_on=CHOSEN_BY_OPERATOR),
     ]  # fmt: skip

@@ -18,7 +18,7 @@ import pytest
 
 from cli.main import invoke
 from compliance.claims import absolute_claim
-from compliance.documents import OPEN, TEMPLATE_OF, write_documents
+from compliance.documents import OPEN, TEMPLATE_OF, draft_context, write_documents
 from compliance.numbers import numbers_in, unsupported
 from compliance.prompt import TEMPLATES
 from compliance.reading import facts_of, read_run
@@ -26,12 +26,17 @@ from compliance.report import WITHHELD, environment
 from fedsec.errors import ConfigError
 from tests.compliance.helpers import IDENTIFIERS, make_run
 from tests.compliance.real_runs import KINDS
+from tests.compliance.test_facts_hold_nothing_but_figures import AUDIT
 
 Runs = Callable[[str], Path]
 CODE = re.compile(r"`[^`\n]*`")
 CLAIM = re.compile(r"ε (?:=|≤|to be at least) ?\d[\d.e-]*")
 LINE = "calls ε ≤ 1 conservative"  # a line that the project draws, no claim of a run
 ADVERSARY = re.compile(r"against|adversary|Whoever|Everyone|Colluding|The server")
+
+
+def unchanged(text: str) -> str:
+    return text
 
 
 def drafts(run: Path, folder: Path) -> dict[str, str]:
@@ -91,9 +96,17 @@ def test_every_figure_of_a_draft_is_in_the_facts_or_the_statement(kind: str, run
         assert invented(text + "\nε = 2.7182 at δ = 3.3e-7", allowed) == ["ε = 2.7182 at δ = 3.3e-7"]
 
 
-def test_an_audit_of_the_settings_is_told_with_its_figures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("disproved", [False, True])
+def test_an_audit_of_the_settings_is_told_with_its_figures(disproved: bool, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", evaluation="federated")
-    assert all("No empirical audit" in text for text in drafts(run, tmp_path / "without").values())
+    found = AUDIT.model_copy(update={"lower_bound": 3.77 if disproved else 0.61, "claimed_epsilon": 2.99})
+    facts = facts_of(read_run(run)).model_copy(update={"audit": found})
+    templates, records = environment(markup=False), read_run(run)
+    for name, template in TEMPLATE_OF.items():
+        text = templates.get_template(template).render(draft_context(records, facts, unchanged))
+        assert f"at least {found.lower_bound} at" in text and "No empirical audit" not in text
+        assert ("does not hold" in text or "disproved.**" in text) == disproved
+        assert "No empirical audit" in drafts(run, tmp_path / name)[name]  # the control: none was made
 
 
 def bare(text: str) -> list[str]:

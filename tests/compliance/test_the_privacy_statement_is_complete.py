@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,17 @@ def test_proofs_and_documents_that_a_statement_names_exist(run_of: Runs) -> None
             document, _, anchor = proof["document"].partition("#")
             assert anchor in anchors((ROOT / document).read_text("utf-8")), proof
     assert "7-no-such-section" not in anchors((ROOT / "docs" / "noise.md").read_text("utf-8"))  # the control
+
+
+def listed_fields(page: str) -> list[str]:
+    """The fields in the table of docs/privacy.md."""
+    return re.findall(r"^\| `(\w+)` \|", page.partition("## The statement")[2].partition("\n### ")[0], re.MULTILINE)
+
+
+def test_the_documented_fields_are_those_of_the_format() -> None:
+    page = (ROOT / "docs" / "privacy.md").read_text("utf-8")
+    assert listed_fields(page) == [field.name for field in msgspec.structs.fields(PrivacyStatement)]
+    assert listed_fields(page.replace("| `bias` |", "| `mood` |")) != listed_fields(page)  # the control
 
 
 def places(node: Any, path: tuple[Key, ...] = ()) -> Iterator[tuple[Key, ...]]:
