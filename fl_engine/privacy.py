@@ -24,7 +24,7 @@ from fl_engine.plan import ENTITY, ETA, RECORD, Part, PlannedSum, TaskPlan
 from fl_engine.records import RoundRecord
 
 INTERRUPTED = "the run was interrupted; whether the sum was opened is not known"
-CONSERVATIVE = 1.0  # this project's line, as it was that of NIST SP 800-226's draft (docs/privacy.md, "Whose line ...")
+CONSERVATIVE = 1.0  # this project's line: docs/privacy.md, "Whose line is ε ≤ 1"
 ACCOUNTANT = "fedsec zCDP and Renyi accountant, version 1"
 _CONVERSION = "conversion by Canonne, Kamath, Steinke 2020 (arXiv 2004.00010), Proposition 12"
 THEOREMS = {
