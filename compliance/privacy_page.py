@@ -280,7 +280,7 @@ def _implementation(statement: PrivacyStatement, screen: Screen) -> Section:
             value=screen(noise.generator) + ("; anybody can repeat it" if noise.repeatable else ""),
             evidence=STATED if noise.repeatable else HONEST,
         ),
-        Row(term="cut of the noise", value=f"at {figure(noise.cut)} standard deviations; in η", evidence=POLICY),
+        Row(term="cut of the noise", value=f"at {figure(noise.cut)} standard deviations; in η", evidence=STATED),
         Row(term="assumed of the generator", value=screen(noise.computational), evidence=paper),
         Row(term="floating point before the grid", value=screen(floats.before_the_grid), evidence=paper),
         Row(term="floating point on the grid", value=screen(floats.on_the_grid), evidence=paper),

@@ -50,8 +50,8 @@ def trusts(name: AdversaryName, *, local: bool, corrupt: int, shares: int) -> tu
     return (
         honest,
         few,
-        "nobody with what happens to messages: secure aggregation opens nothing but sums over at least the threshold "
-        "of banks, under the assumptions of docs/proof.md",
+        "nobody on the way: whatever the server does with messages, secure aggregation opens nothing but sums over at "
+        "least the threshold of banks, under the assumptions of docs/proof.md",
         "whoever admits banks: the roster's keys belong to different banks",
         _GENERATOR,
     )

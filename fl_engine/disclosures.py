@@ -302,6 +302,12 @@ def constants(plan: TaskPlan) -> tuple[Constant, ...]:
     if plan.unit_rows is not None:
         found.append(_constant("rows of an entity that count", plan.unit_rows, UNIT_ROWS))
     found += [
+        Constant(
+            name="every other constant",
+            value='as in docs/privacy.md, "Preparing data"',
+            default=True,
+            chosen_on=CHOSEN_ON,
+        ),
         Constant(name=TARGET, value=plan.epsilon, default=False, chosen_on=CHOSEN_BY_OPERATOR),
         Constant(name="share of the records that is held out", value=plan.holdout, default=False,
                  chosen_on=CHOSEN_BY_OPERATOR),
