@@ -23,6 +23,7 @@ check: $(TEST_STAMP)
 vectors: $(TEST_STAMP)
 	$(BIN)/python -m tests.secagg.make_vectors
 	$(BIN)/python -m tests.dp.make_vectors
+	$(BIN)/python -m tests.compliance.privacy_schema
 
 # Each mutant breaks one claim in a copy of the tree; the test that makes the claim must fall.
 mutants: $(TEST_STAMP)

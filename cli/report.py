@@ -35,8 +35,9 @@ _PARTIAL = ".partial"
 )
 @click.option("--offline", is_flag=True, help="Ask no language model, whatever the environment says.")
 @click.option("--dry-run", is_flag=True, help="Print exactly what a request would send, and send nothing.")
+@click.option("--documents", is_flag=True, help="Write drafts of a DPIA and of model documentation, and no report.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def report(*, run: Path, offline: bool, dry_run: bool, as_json: bool, **asking: Any) -> None:
+def report(*, run: Path, offline: bool, dry_run: bool, documents: bool, as_json: bool, **asking: Any) -> None:
     """Write report.html, report.md and report.json of the finished run in the directory RUN.
 
     A language model writes the narrative where OPENAI_API_KEY, OPENAI_BASE_URL or --base-url says which one; it is sent
@@ -58,8 +59,14 @@ def report(*, run: Path, offline: bool, dry_run: bool, as_json: bool, **asking: 
             f"{run} is the directory of a run that did not finish",
             remedy="Resume it with `fedsec run --resume RUN`, then write its report.",
         )
-    if offline and (dry_run or any(value is not None for value in asking.values())):
+    asked = any(value is not None for value in asking.values())
+    if offline and (dry_run or asked):
         raise ConfigError("--offline goes with none of --model, --base-url, --api, --price-… and --dry-run")
+    if documents:
+        if offline or dry_run or asked:
+            raise ConfigError("--documents asks no language model and goes with none of the other options but --json")
+        _draft(run, as_json=as_json)
+        return
     settings = None if offline else NarratorSettings.from_environment(**asking)
     if dry_run and settings is not None:
         _show(run, settings, as_json=as_json)
@@ -86,6 +93,18 @@ def report(*, run: Path, offline: bool, dry_run: bool, as_json: bool, **asking: 
     if outcome.sent:
         click.echo(f"Sent: {outcome.sent}")
         click.echo(f"It took: {outcome.spending.sentence}")
+
+
+def _draft(run: Path, *, as_json: bool) -> None:
+    from compliance.documents import write_documents
+    from compliance.report import load_identifiers
+
+    drafts = write_documents(run, identifiers=load_identifiers(run))
+    if as_json:
+        print_json({"documents": [{"file": str(draft.path), "left_to_people": draft.open} for draft in drafts]})
+        return
+    for draft in drafts:
+        click.echo(f"{draft.path}: {draft.open} fields are left to people")
 
 
 def _show(run: Path, settings: NarratorSettings, *, as_json: bool) -> None:

@@ -123,7 +123,7 @@ def _audit(records: RunRecords) -> Audit | None:
     audit, statement = records.audit, records.statement
     if audit is None:
         return None
-    stated = next((each for each in statement.parameters if each.name == ReleaseName.TRAINING), None)
+    stated = next((each for each in statement.parameters if each.name == ReleaseName.TRAINING.value), None)
     same = stated is not None and all(
         math.isclose(one, other, rel_tol=1e-6)
         for one, other in (
@@ -338,6 +338,11 @@ def _accountant(name: str) -> Accountant:
 def _decoded(kind: type[Record], data: bytes, file: Path) -> Record:
     try:
         return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(
+            f"{file} does not say all that it must, or is from another version of fedsec: {error}",
+            remedy="Give the directory of a complete run, written by this version.",
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise ConfigError(
             f"{file} is damaged or from another version of fedsec",

@@ -22,6 +22,7 @@ from markupsafe import Markup
 from compliance.facts import FEWEST_BANKS, Facts
 from compliance.identifiers import Identifiers, identifiers_path
 from compliance.narrative import Narrative, NarratorSettings, narrate
+from compliance.privacy_page import Screen, privacy_page
 from compliance.prompt import TEMPLATES, figure, odds
 from compliance.reading import RunRecords, facts_of, read_run
 from compliance.redaction import Scanner
@@ -105,15 +106,15 @@ def write_report(run: Path, *, narrator: NarratorSettings | None, identifiers: I
     records = read_run(run)
     facts = facts_of(records)
     narrative = narrate(facts, settings=narrator, identifiers=identifiers, outbox=run / "outbound")
-    context = _context(run, records, facts, narrative, _sentences(records, identifiers))
+    context = _context(run, records, facts, narrative, screen_of(identifiers))
     html, markdown, data = run / "report.html", run / "report.md", run / "report.json"
     contents = {
         html: _page(context),
-        markdown: _environment(markup=False).get_template("report.md.j2").render(context),
+        markdown: environment(markup=False).get_template("report.md.j2").render(context),
         data: _json(facts, narrative, context["provenance"]),
     }
     for path, text in contents.items():
-        _replace(path, text)
+        replace_file(path, text)
     return ReportOutcome(
         html=html,
         markdown=markdown,
@@ -125,13 +126,12 @@ def write_report(run: Path, *, narrator: NarratorSettings | None, identifiers: I
     )
 
 
-def _context(
-    run: Path, records: RunRecords, facts: Facts, narrative: Narrative, sentences: Sentences
-) -> dict[str, Any]:
+def _context(run: Path, records: RunRecords, facts: Facts, narrative: Narrative, screen: Screen) -> dict[str, Any]:
     return {
         "facts": facts,
         "narrative": narrative,
-        "sentences": sentences,
+        "sentences": _sentences(records, screen),
+        "privacy": privacy_page(records.statement, screen=screen),
         "fewest": FEWEST_BANKS,
         "sent": f"outbound/{narrative.sent.name}" if narrative.sent else None,
         "provenance": {
@@ -158,7 +158,7 @@ def _page(context: dict[str, Any]) -> str:
 
     drawn = [(picture, Markup(picture.svg)) for picture in pictures(context["facts"])]  # noqa: S704 - our own SVG of numbers
     css = Markup((TEMPLATES / "report.css").read_text("utf-8"))  # noqa: S704 - our own file
-    return _environment(markup=True).get_template("report.html.j2").render(context, pictures=drawn, css=css)
+    return environment(markup=True).get_template("report.html.j2").render(context, pictures=drawn, css=css)
 
 
 def _json(facts: Facts, narrative: Narrative, provenance: dict[str, Any]) -> str:
@@ -178,7 +178,8 @@ def _json(facts: Facts, narrative: Narrative, provenance: dict[str, Any]) -> str
     return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
-def _sentences(records: RunRecords, identifiers: Identifiers | None) -> Sentences:
+def screen_of(identifiers: Identifiers | None) -> Screen:
+    """What replaces a free text of the run that holds an identifier; without known identifiers nothing is."""
     scanner = Scanner(identifiers, fixed=_vocabulary()) if identifiers is not None else None
 
     def screened(text: str) -> str:
@@ -189,6 +190,10 @@ def _sentences(records: RunRecords, identifiers: Identifiers | None) -> Sentence
             return WITHHELD
         return text
 
+    return screened
+
+
+def _sentences(records: RunRecords, screened: Screen) -> Sentences:
     statement = records.statement
     return Sentences(
         brands=tuple(screened(brand) for brand in statement.brands),
@@ -210,7 +215,8 @@ def _vocabulary() -> tuple[str, ...]:
     return tuple(line for text in texts for line in text.splitlines())
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
+    """Put ``text`` in the place of whatever is at ``path``, whole or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(text, "utf-8")
     partial.replace(path)
@@ -233,7 +239,8 @@ def _banks(count: int | None) -> str:
 
 
 @cache
-def _environment(*, markup: bool) -> jinja2.Environment:
+def environment(*, markup: bool) -> jinja2.Environment:
+    """Templates with the report's filters; with ``markup``, what they are given is shown and not obeyed."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=markup,  # noqa: S701 - off for Markdown, where every free text goes through the filter "plain"

@@ -14,8 +14,10 @@ import pytest
 import fl_engine.messages
 import secagg.draw
 import secagg.messages
+from compliance.documents import write_documents
 from fl_engine.plan import ENTITY, RECORD
 from fl_engine.privacy import MECHANISMS
+from tests.compliance.real_runs import real_run
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "releases.md"
 FIELD = re.compile(r"^\| `([A-Z]\w*)\.(\w+)` \|", re.MULTILINE)
@@ -107,9 +109,65 @@ def test_what_counts_as_the_coordinators_is_never_in_a_clients_message():
         assert names <= set(structs(module))
 
 
-def test_every_kind_of_sum_has_a_row():
-    page = PAGE.read_text("utf-8").partition("## The sums")[2].partition("## What else")[0]
-    assert set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE)) == set(MECHANISMS[RECORD]) == set(MECHANISMS[ENTITY])
+SUMS = {"scaling", "training", "evaluation"}
+COLUMNS = [
+    "sum",
+    "what a bank puts in",
+    "mechanism",
+    "unit",
+    "Δ on the grid",
+    "h: shares counted",
+    "account",
+    "theorem",
+]
+
+
+def cells_of(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def sums_faults(page: str) -> list[str]:
+    """Sums without a complete row: mechanism, unit, Δ, h, account, theorem."""
+    table = [line for line in page.partition("## The sums")[2].partition("## What else")[0].splitlines() if "|" in line]
+    rows = [cells_of(line) for line in table if line.startswith("| `")]
+    named = {row[0].partition("`")[2].partition("`")[0] for row in rows}
+    return [
+        *(["the columns are others"] if not table or cells_of(table[0]) != COLUMNS else []),
+        *(f"{name} has no row" for name in sorted(set(MECHANISMS[RECORD]) - named)),
+        *(f"{name} does not exist" for name in sorted(named - set(MECHANISMS[RECORD]))),
+        *(f"{row[0]} is incomplete" for row in rows if len(row) != len(COLUMNS) or not all(row) or "—" in row),
+    ]
+
+
+def test_every_sum_states_mechanism_unit_sensitivity_shares_account_and_theorem():
+    page = PAGE.read_text("utf-8")
+    assert sums_faults(page) == [] and set(MECHANISMS[RECORD]) == set(MECHANISMS[ENTITY]) == SUMS
+    line = next(line for line in page.splitlines() if line.startswith("| `scaling`"))
+    for wrong, told in (  # the controls
+        ("", "scaling has no row"),
+        (line + "\n" + line.replace("`scaling`", "`counting`"), "counting does not exist"),
+        (line.replace("| train |", "| |"), "`scaling` is incomplete"),
+        (line.replace("| record, or entity at one bank ", ""), "`scaling` is incomplete"),
+    ):
+        assert sums_faults(page.replace(line, wrong)) == [told]
+
+
+def files_without_a_row(names: set[str], page: str) -> set[str]:
+    """Files of a run's directory that the last table does not name."""
+    table = page.partition("## What else leaves")[2]
+    return {name for name in names if f"`{name}`" not in table and f"`{name.partition('/')[0]}/`" not in table}
+
+
+def test_every_file_of_a_finished_run_has_a_row(tmp_path):
+    run = real_run(tmp_path, "distributed, federated")
+    write_documents(run, identifiers=None)
+    names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    assert len(names) > 8
+    assert files_without_a_row(names, PAGE.read_text("utf-8")) == set()
+    assert files_without_a_row({"records.csv", "banks/3.bin"}, PAGE.read_text("utf-8")) == {
+        "records.csv",
+        "banks/3.bin",
+    }
 
 
 @pytest.mark.parametrize("gone", ["Mask.payload", "Answer.accepted", "Entry.ciphertext"])
