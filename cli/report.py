@@ -34,15 +34,21 @@ _PARTIAL = ".partial"
     "--price-output", type=float, metavar="X", help="The same of output tokens (default: OPENAI_PRICE_OUTPUT)."
 )
 @click.option("--offline", is_flag=True, help="Ask no language model, whatever the environment says.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Write an unsigned report there, RUN stays as it is."
+)
 @click.option("--dry-run", is_flag=True, help="Print exactly what a request would send, and send nothing.")
 @click.option("--documents", is_flag=True, help="Write drafts of a DPIA and of model documentation, and no report.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def report(*, run: Path, offline: bool, dry_run: bool, documents: bool, as_json: bool, **asking: Any) -> None:
+def report(
+    *, run: Path, offline: bool, out: Path | None, dry_run: bool, documents: bool, as_json: bool, **asking: Any
+) -> None:
     """Write report.html, report.md and report.json of the finished run in the directory RUN.
 
     A language model writes the narrative where OPENAI_API_KEY, OPENAI_BASE_URL or --base-url says which one; it is sent
     public figures only, and nothing that names a bank, a file or this machine. Otherwise, and whenever anything goes
-    wrong, fixed sentences stand in and the report says why.
+    wrong, fixed sentences stand in and the report says why. The report is signed with the key that the run left in the
+    operator's private folder.
 
     \b
     Examples:
@@ -51,6 +57,7 @@ def report(*, run: Path, offline: bool, dry_run: bool, documents: bool, as_json:
       fedsec report runs/latest --base-url http://127.0.0.1:8080/v1 --model local --api chat
       fedsec report runs/latest --price-input 0.25 --price-output 2
     """
+    from compliance.attest import attest_report, key_for
     from compliance.narrative import NarratorSettings
     from compliance.report import load_identifiers, write_report
 
@@ -71,7 +78,10 @@ def report(*, run: Path, offline: bool, dry_run: bool, documents: bool, as_json:
     if dry_run and settings is not None:
         _show(run, settings, as_json=as_json)
         return
-    outcome = write_report(run, narrator=settings, identifiers=load_identifiers(run))
+    key = key_for(run) if out is None else None  # before anything is asked or written
+    outcome = write_report(run, narrator=settings, identifiers=load_identifiers(run), out=out)
+    if key is not None:
+        attest_report(run, key=key, writer=outcome.narrative)
     reason = None if offline else outcome.reason
     if as_json:
         print_json(

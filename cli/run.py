@@ -61,6 +61,13 @@ def _options(table: tuple[tuple[str, dict[str, Any]], ...]) -> Callable[[Callabl
 @click.command()
 @_options(_PUBLIC)
 @_options(_DATA)
+@click.option(
+    "--keep-masked-inputs",
+    is_flag=True,
+    default=None,
+    help="Keep masked inputs and seeds, so that sums can be recomputed; only as safe as the key exchange.",
+)
+@click.option("--keep-masked-inputs-until", metavar="YYYY-MM-DD", help="When they are to be deleted. [in 90 days]")
 @click.option("--config", metavar="FILE", help="TOML file of the settings above; options come before it.")
 @click.option("--resume", metavar="RUN", help="Go on with an unfinished run; takes no other settings.")
 @click.option("--out", metavar="DIR", default="runs", show_default=True, help="Where runs are kept.")
@@ -130,10 +137,17 @@ def run(
         doing = "reading data" if data.data else "making synthetic banks"
         display.note(f"{doing}; ledger {place.label}{new}")
         begun = Run.start(public, data, out=Path(out), ledger=opened)
+        if (until := begun.settings.keep_masked_inputs_until) is not None:
+            display.note(
+                f"masked inputs and seeds are kept in the evidence: whoever breaks the key exchange reads each bank's "
+                f"input from them; delete them after {until}"
+            )
         _finish(context, begun, display, offline=offline, as_json=as_json)
 
 
 def _finish(context: click.Context, run: Run, display: Display, *, offline: bool, as_json: bool) -> None:
+    from compliance.attest import attest_report
+
     go_on = f"`fedsec run --resume {run.directory.path}`"
     try:
         display.begin(run)
@@ -144,7 +158,9 @@ def _finish(context: click.Context, run: Run, display: Display, *, offline: bool
         began = time.perf_counter()
         display.note("writing the report")
         outcome = _report(run, summary, display, offline=offline)
-        summary = run.publish(summary, report_seconds=time.perf_counter() - began)
+        attest_report(run.directory.path, key=run.report_key, writer=outcome.narrative)
+        run.publish()
+        seconds = {"report": time.perf_counter() - began, "total": run.watch.total}
     except CohortError:
         run.settle()  # what was not attempted is given back; the directory stays .partial
         raise
@@ -168,7 +184,7 @@ def _finish(context: click.Context, run: Run, display: Display, *, offline: bool
     finally:
         run.close()
     if as_json:
-        print_json(_result(run, summary, outcome))
+        print_json(_result(run, summary, outcome, seconds))
     else:
         display.result(run, summary, outcome)
 
@@ -221,7 +237,7 @@ def _settings(given: dict[str, Any], config: str | None) -> tuple[Any, Any]:
     return validated(RunSettings, {**from_file, **public}), validated(DataSettings, data)
 
 
-def _result(run: Run, summary: RunSummary, outcome: ReportOutcome) -> dict[str, Any]:
+def _result(run: Run, summary: RunSummary, outcome: ReportOutcome, seconds: dict[str, float]) -> dict[str, Any]:
     statement = run.statement()
     metrics = summary.final
     return {
@@ -246,7 +262,7 @@ def _result(run: Run, summary: RunSummary, outcome: ReportOutcome) -> dict[str, 
         "intervals": summary.intervals,
         "rounds": summary.rounds_opened,
         "survivors_min": summary.survivors_min,
-        "seconds": msgspec.structs.asdict(summary.seconds),
+        "seconds": {**msgspec.structs.asdict(summary.seconds), **seconds},
         "ledger": [
             {
                 "account": balance.account.name,

@@ -84,10 +84,13 @@ def test_control_without_masks_the_same_search_finds_every_vector(unmasked: Fini
 
 def test_bank_messages_are_sized_by_public_facts_alone(honest: Finished) -> None:
     """No reply's length says anything about records: at one attempt and step all banks send the same number."""
-    from fl_engine.messages import Reply, decode
+    from fl_engine.messages import COUNTERSIGNED_BYTES, Countersigned, Reply, decode
 
     lengths: dict[tuple[int, str], set[int]] = {}
-    for sender, data in honest.record.received[honest.run.plan.clients :]:
+    banks = honest.run.plan.clients
+    for sender, data in honest.record.received[-banks:]:  # what banks sign in the end
+        assert len(decode(data, Countersigned, limit=COUNTERSIGNED_BYTES, peer=sender).signature) == 64
+    for sender, data in honest.record.received[banks:-banks]:
         reply = decode(data, Reply, limit=len(data), peer=sender)
         if reply.step in ("mask", "agree", "unmask"):
             lengths.setdefault((reply.attempt, reply.step), set()).add(len(data))
@@ -98,6 +101,7 @@ def test_bank_messages_are_sized_by_public_facts_alone(honest: Finished) -> None
 def test_the_folder_is_left_with_nothing_but_public_files(honest: Finished) -> None:
     assert sorted(path.name for path in Path(honest.path).iterdir()) == [
         "config.toml",
+        "evidence",
         "ledger-heads.json",
         "metrics.jsonl",
         "model.safetensors",
