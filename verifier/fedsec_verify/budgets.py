@@ -36,4 +36,5 @@ def admits(epsilon: float, delta: float, *, first: Account, total: Account, eta:
     shape = first.curve(ORDERS)
     best = int(np.argmax(caps / (shape if shape.any() else ORDERS)))
     load = float(total.curve(ORDERS[best : best + 1])[0])
-    return load <= caps[best] + _ROUNDING * (abs(float(caps[best])) + epsilon)
+    cap = float(caps[best])
+    return load <= cap + _ROUNDING * (abs(cap) + epsilon)

@@ -6,7 +6,6 @@ An extract holds the entries in their public form: no data set, holder or layout
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from fedsec_verify.formats import Event
 
-ENTRY_HASH = b"fedsec ledger v1: entry hash"
+ENTRY_HASH = b"fedsec ledger v2: entry hash"
 ENTRY_SIGNATURE = b"fedsec ledger v1: entry signature"
 CLOSING_SIGNATURE = b"fedsec ledger v1: coordinator's closing statement"
 HEAD_SIGNATURE = b"fedsec ledger v1: countersigned head"
@@ -27,7 +26,7 @@ Hex64 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{128}\Z")]
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")]
 Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Part = Literal["train", "holdout"]
-_PUBLIC_DATASET = re.compile(r"_[0-9a-f]{32}")
+_PUBLIC_DATASET = re.compile(r"_[0-9a-f]{62}")
 
 
 class LedgerError(ValueError):
@@ -68,7 +67,7 @@ class BudgetSet(msgspec.Struct, frozen=True, kw_only=True, tag="budget-set", for
     epsilon: Annotated[float, msgspec.Meta(gt=0, lt=1e300)]
     delta: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     at: str
-    salt: str = ""
+    salt: str
 
 
 class SplitFixed(msgspec.Struct, frozen=True, kw_only=True, tag="split-fixed", forbid_unknown_fields=True):
@@ -79,7 +78,7 @@ class SplitFixed(msgspec.Struct, frozen=True, kw_only=True, tag="split-fixed", f
     fraction: Annotated[float, msgspec.Meta(ge=0, lt=1)]
     commitment: bytes
     at: str
-    salt: str = ""
+    salt: str
 
 
 class Reserved(msgspec.Struct, frozen=True, kw_only=True, tag="reserved", forbid_unknown_fields=True):
@@ -92,7 +91,7 @@ class Reserved(msgspec.Struct, frozen=True, kw_only=True, tag="reserved", forbid
     brands: tuple[str, ...]
     layout: bytes
     at: str
-    salt: str = ""
+    salt: str
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused", forbid_unknown_fields=True):
@@ -107,7 +106,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused", forbid_u
     budget_epsilon: float
     delta: float
     at: str
-    salt: str = ""
+    salt: str
 
 
 class Burnt(msgspec.Struct, frozen=True, kw_only=True, tag="burnt", forbid_unknown_fields=True):
@@ -117,7 +116,7 @@ class Burnt(msgspec.Struct, frozen=True, kw_only=True, tag="burnt", forbid_unkno
     release: str
     index: int
     at: str
-    mark: str = ""
+    mark: str
 
 
 class Closing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -254,7 +253,7 @@ def entry_hash(seq: int, previous: bytes, payload: bytes) -> bytes:
 
 
 def read_chain(extract: Extract) -> tuple[Entry, ...]:
-    """The entries of an extract: numbered without a gap, chained, signed by one key, readable, in public form.
+    """The entries of an extract: numbered, chained, signed by one key, in public form, spelled in the one way.
 
     Raises:
         LedgerError: names the first entry that is not, and what was expected.
@@ -271,10 +270,11 @@ def read_chain(extract: Extract) -> tuple[Entry, ...]:
         if not signed(public_key, signature, ENTRY_SIGNATURE, digest):
             raise LedgerError(f"{where}: it is not signed by the ledger's key {extract.public_key}")
         try:
-            json.loads(raw, object_pairs_hook=_once)
             payload = _PAYLOADS.decode(raw)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise LedgerError(f"{where}: it cannot be read: {error}") from None
+        if _ENCODER.encode(payload) != raw:
+            raise LedgerError(f"{where}: it is not written in the one way that its format allows")
         if not is_public(payload):
             raise LedgerError(f"{where}: it is not in public form, so it may name a data set")
         entries.append(Entry(seq=number, payload=payload, hash=digest, signature=signature))
@@ -296,8 +296,3 @@ def is_public(payload: Payload) -> bool:
         case _:
             named = []
     return all(holder == "_" and _PUBLIC_DATASET.fullmatch(dataset) for holder, dataset in named)
-
-
-def _once(pairs: list[tuple[str, object]]) -> None:
-    if len({key for key, _ in pairs}) != len(pairs):
-        raise ValueError("a key stands twice, so two readers could read it differently")

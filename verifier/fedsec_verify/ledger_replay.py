@@ -160,14 +160,15 @@ class Ledger:
         """The account's epsilon, None where no budget was set, and the delta of its balance."""
         return self.budgets.get((name.holder, name.dataset), (None, DEFAULT_DELTA))
 
-    def layouts(self, name: AccountName) -> set[bytes]:
-        """The layouts that runs on the account's data set were reserved under."""
-        place = (name.holder, name.dataset)
-        return {
-            run.reserved.layout
-            for run in self.runs.values()
-            if any((charge.account.holder, charge.account.dataset) == place for charge in run.reserved.charges)
-        }
+    def layouts(self, name: AccountName, *, before: str) -> set[bytes]:
+        """The layouts under which runs on the account's data set reserved, until the run ``before`` did."""
+        place, found = (name.holder, name.dataset), set()
+        for run in self.runs.values():
+            if run.reserved.run == before:
+                break
+            if any((charge.account.holder, charge.account.dataset) == place for charge in run.reserved.charges):
+                found.add(run.reserved.layout)
+        return found
 
     def _bears(self, name: AccountName) -> list[tuple[Charge, int, bool]]:
         charges = self.charges_on(name)

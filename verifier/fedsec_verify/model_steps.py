@@ -1,4 +1,4 @@
-"""Steps 9 and 10: every model of the run recomputed from the opened sums, and the released one compared with the last."""
+"""Steps 9 and 10: every model of the run recomputed from the opened sums; the released one is the last of them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,11 @@ def replayed(bundle: Bundle) -> Replay:
         Refused: a digest in the statement or in a round's file is not that of the model that was recomputed.
     """
     plan = bundle.plan
-    state, scaling, rounds = State.start(initial_weights(plan.model.inputs, plan.model.hidden, plan.initial_seed)), None, 0
+    state, scaling, rounds = (
+        State.start(initial_weights(plan.model.inputs, plan.model.hidden, plan.initial_seed)),
+        None,
+        0,
+    )
     sums = {planned.name: planned for planned in plan.sums}
     for attempt in bundle.attempts:
         where = attempt.file or STATEMENT
