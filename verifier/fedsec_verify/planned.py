@@ -31,17 +31,21 @@ def noise_bound(mechanism: Mechanism) -> int:
     return math.isqrt(144 * share_variance(mechanism) - 1) + 1
 
 
-def attempt_event(planned: PlannedSum) -> Repeated:
-    """What one attempt of a planned sum releases, with the h shares counted that are surely there."""
+def single_sum(planned: PlannedSum) -> DiscreteGaussianSum:
+    """One opening of a planned sum's mechanism, unsampled, with the h shares counted that are surely there."""
     mechanism = planned.mechanism
-    single = DiscreteGaussianSum(
+    return DiscreteGaussianSum(
         sensitivity=sensitivity(mechanism),
         share_variance=float(share_variance(mechanism)),
         shares=mechanism.honest_inputs,
         dimension=mechanism.dimension,
     )
-    sampled = mechanism.sampling_rate != 1
-    event = PoissonSampled(rate=mechanism.sampling_rate, event=single) if sampled else single
+
+
+def attempt_event(planned: PlannedSum) -> Repeated:
+    """What one attempt of a planned sum releases."""
+    single, rate = single_sum(planned), planned.mechanism.sampling_rate
+    event = single if rate == 1 else PoissonSampled(rate=rate, event=single)
     return Repeated(count=planned.openings_per_attempt, event=event)
 
 

@@ -6,7 +6,7 @@ That step reports a file that cannot be read; a later one that needs it is not c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ PRIVACY = "privacy.json"
 SUMMARY = "summary.json"
 EPSILON_STEP, STATEMENT_STEP, METRICS_STEP = 14, 15, 16
 
+Sentence = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Value = TypeVar("Value")
 
@@ -56,7 +57,8 @@ class AdversaryBound(Exact, frozen=True):
     """The bound against one adversary."""
 
     name: str
-    sees: str
+    sees: Sentence
+    trusts: Annotated[tuple[Sentence, ...], msgspec.Meta(min_length=1)]
     shares: int
     epsilon: float | None
     target: bool
@@ -101,32 +103,89 @@ class Cohort(Exact, frozen=True):
     min_survivors: int
 
 
-class Privacy(msgspec.Struct, frozen=True, kw_only=True):
-    """privacy.json."""
+class Sampling(Exact, frozen=True):
+    """Which records a training step reads."""
 
-    version: int
+    scheme: str
+    rate: float
+    amplification: bool
+    coins: Sentence
+
+
+class NoiseGeneration(Exact, frozen=True):
+    """How the noise is made."""
+
+    distribution: Sentence
+    generator: Sentence
+    repeatable: bool
+    cut: float
+    computational: Sentence
+
+
+class Constant(Exact, frozen=True):
+    """A hyper-parameter."""
+
+    name: str
+    value: float | str
+    default: bool
+    chosen_on: Sentence
+
+
+class Proof(Exact, frozen=True):
+    """Where a step of a release's guarantee is proved."""
+
+    release: str
+    step: Sentence
+    document: Sentence
+    theorem: Sentence
+
+
+class Preparation(Exact, frozen=True):
+    """A step before a mechanism reads a record."""
+
+    step: Sentence
+    reads: str
+    paid_by: str
+
+
+class Privacy(Exact, frozen=True):
+    """privacy.json; its sentences are the run's word."""
+
+    version: Literal[2]
+    framework: Sentence
     private: bool
     brands: tuple[str, ...]
-    epsilon: float
-    planned_epsilon: float
+    epsilon: float | None
+    planned_epsilon: float | None
     delta: float
     eta: float
     unit: str
     unit_rows: int | None
-    protects: str
+    protects: Sentence
     neighbours: str
     mode: str
+    query_model: Sentence
     adversaries: tuple[AdversaryBound, ...]
-    accountant: str
-    theorem: str
+    accountant: Sentence
+    theorem: Sentence
+    proofs: tuple[Proof, ...]
     cross_checks: dict[str, float]
     cohort: Cohort
     parameters: tuple[Parameters, ...]
     slots: int
     releases: tuple[Release, ...]
-    noise_against_banks: str
-    outside_ledger: tuple[str, ...]
-    voids: tuple[str, ...]
+    preparation: Annotated[tuple[Preparation, ...], msgspec.Meta(min_length=1)]
+    sampling: Sampling
+    noise: NoiseGeneration
+    floating_point: dict[str, Sentence]
+    side_channels: tuple[dict[str, bool | Sentence], ...]
+    key_exchange: str
+    constants: tuple[Constant, ...]
+    data_exposure: dict[str, Sentence]
+    bias: Sentence
+    noise_against_banks: Sentence
+    outside_ledger: tuple[Sentence, ...]
+    voids: Annotated[tuple[Sentence, ...], msgspec.Meta(min_length=1)]
     conservative: bool
 
 
@@ -148,7 +207,7 @@ class SummaryHead(Exact, frozen=True):
     hash: str
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class Summary(Exact, frozen=True):
     """summary.json."""
 
     run: str
