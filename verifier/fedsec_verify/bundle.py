@@ -31,8 +31,6 @@ SBOM = "evidence/sbom.cdx.json"
 ROUNDS = "evidence/rounds"
 MASKED = "evidence/masked"
 
-IN_TOTO = "https://in-toto.io/Statement/v1"
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
 RUN_PREDICATE = "urn:fedsec:evidence:run:1"
 
 DOCUMENT_BYTES = 1 << 26  # a statement of 100,000 attempts takes some 60 MB
@@ -82,11 +80,11 @@ class Options:
     """What the auditor brings along.
 
     Attributes:
-        roster: bytes of a roster file from elsewhere; ledger_key: 32 bytes from elsewhere; None: not given.
+        roster: a roster from elsewhere; ledger_key: the ledger's public key from elsewhere, 32 bytes; None: not given.
         today: "YYYY-MM-DD", to hold an expiry date against.
     """
 
-    roster: bytes | None
+    roster: formats.Roster | None
     ledger_key: bytes | None
     today: str
 

@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
-from fedsec_verify.steps import Rule
+from fedsec_verify.agreement import check_agreement, check_one_use
+from fedsec_verify.assumptions import check_honest_banks, check_software
+from fedsec_verify.files import check_files
+from fedsec_verify.policy import check_policy
+from fedsec_verify.signatures import check_roster, check_signatures
+from fedsec_verify.steps import ASSUMED, ATTESTED, RECOMPUTED, Rule
+from fedsec_verify.sums import check_sums
+from fedsec_verify.transcripts import check_transcripts
 
-STEPS: tuple[Rule, ...] = ()
+STEPS: tuple[Rule, ...] = (
+    Rule(number=1, name="signatures", kind=RECOMPUTED, check=check_signatures),
+    Rule(number=2, name="files", kind=RECOMPUTED, check=check_files),
+    Rule(number=3, name="roster", kind=RECOMPUTED, check=check_roster),
+    Rule(number=4, name="policy", kind=RECOMPUTED, check=check_policy),
+    Rule(number=5, name="transcripts", kind=RECOMPUTED, check=check_transcripts),
+    Rule(number=6, name="agreement", kind=RECOMPUTED, check=check_agreement),
+    Rule(number=7, name="one-use", kind=RECOMPUTED, check=check_one_use),
+    Rule(number=8, name="sums", kind=RECOMPUTED, check=check_sums),
+    Rule(number=19, name="software", kind=ATTESTED, check=check_software),
+    Rule(number=20, name="honest-banks", kind=ASSUMED, check=check_honest_banks),
+)
