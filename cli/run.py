@@ -221,7 +221,7 @@ def _result(run: Run, summary: RunSummary) -> dict[str, Any]:
         "run": str(run.directory.path),
         "private": statement.private,
         "privacy": {
-            "epsilon": statement.epsilon if statement.private else None,
+            "epsilon": statement.epsilon,
             "delta": statement.delta,
             "unit": statement.unit,
             "unit_rows": statement.unit_rows,
