@@ -14,7 +14,8 @@ from fedsec_verify.epsilon_step import shares_by_adversary, worst
 from fedsec_verify.findings import require
 from fedsec_verify.formats import Plan, PlannedSum
 from fedsec_verify.ledger_steps import OWN_DATA, attempts_by_sum, ledger_of
-from fedsec_verify.planned import ETA, attempt_event, share_variance, single_sum
+from fedsec_verify.noise import share_variance
+from fedsec_verify.planned import ETA, attempt_event, single_sum
 from fedsec_verify.results import PRIVACY, Constant, Privacy, privacy_of, summary_of
 from fedsec_verify.steps import RECOMPUTED, Outcome
 
