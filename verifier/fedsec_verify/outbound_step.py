@@ -139,7 +139,12 @@ def _allowed(report: Report) -> list[float]:
     """Figures of the report, the odds, and the edges of the bands into which quality is put before it is sent."""
     facts = report.facts
     measured = list(figures_of([facts.get("quality"), facts.get("intervals")]))
-    hundredths = [edge for value in measured for edge in (math.floor(value * 100) / 100, math.ceil(value * 100) / 100)]
+    hundredths = [
+        edge(value * 100 + nudge) / 100
+        for value in measured
+        for edge in (math.floor, math.ceil)
+        for nudge in (-1e-9, 1e-9)
+    ]
     share = facts.get("fraud_share")
     edges = (
         [] if share is None else [max(e for e in FRAUD_EDGES if e <= share), min(e for e in FRAUD_EDGES if e >= share)]
