@@ -57,15 +57,14 @@ def check_sums(bundle: Bundle, options: Options) -> Outcome:
         if record is None:
             continue
         require(kept.kept or record.seeds is None, attempt.file, "no seeds, since no masked inputs were kept")
-        if kept.kept:
-            _check_digests(bundle, attempt, record)
-            expected.update(masked_file(attempt.line.attempt, masked.index) for masked in record.masked)
         if record.total:
             opened += 1
             if kept.kept:
+                _check_digests(bundle, attempt, record)
                 _check_sum(bundle, attempt, record)
+                expected.update(masked_file(attempt.line.attempt, masked.index) for masked in record.masked)
     extra = sorted({name for name in bundle.subjects if name.startswith(f"{MASKED}/")} - expected)
-    require(not extra, extra[0] if extra else "", "no masked input that nobody signed")
+    require(not extra, extra[0] if extra else "", "no masked input but those of opened sums")
     if not kept.kept:
         return Outcome(
             kind=ATTESTED, detail=f"{opened} sums by the coordinator's signature: masked inputs were not kept"
@@ -76,7 +75,7 @@ def check_sums(bundle: Bundle, options: Options) -> Outcome:
 
 
 def _check_digests(bundle: Bundle, attempt: Attempt, record: Round) -> None:
-    """Every masked input that came in is there, as its bank signed it."""
+    """Every masked input of an opened sum is there, as its bank signed it."""
     planned = _planned(bundle, attempt)
     for masked in record.masked:
         name = masked_file(attempt.line.attempt, masked.index)
