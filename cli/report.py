@@ -23,15 +23,29 @@ _PARTIAL = ".partial"
     "--base-url", metavar="URL", help="OpenAI-compatible service, up to /v1 (default: OPENAI_BASE_URL, or OpenAI)."
 )
 @click.option("--offline", is_flag=True, help="Ask no language model, whatever the environment says.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Write an unsigned report there, RUN stays as it is."
+)
 @click.option("--dry-run", is_flag=True, help="Print exactly what a request would send, and send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def report(*, run: Path, model: str | None, base_url: str | None, offline: bool, dry_run: bool, as_json: bool) -> None:
+def report(
+    *,
+    run: Path,
+    model: str | None,
+    base_url: str | None,
+    offline: bool,
+    out: Path | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Write report.html, report.md and report.json of the finished run in the directory RUN.
 
     A language model writes the narrative where OPENAI_API_KEY, OPENAI_BASE_URL or --base-url says which one; it is sent
     public figures only, and nothing that names a bank, a file or this machine. Otherwise, and whenever anything goes
-    wrong, fixed sentences stand in and the report says why.
+    wrong, fixed sentences stand in and the report says why. The report is signed with the key that the run left in the
+    operator's private folder.
     """
+    from compliance.attest import attest_report, key_for
     from compliance.narrative import DEFAULT_MODEL, NarratorSettings
     from compliance.report import load_identifiers, write_report
 
@@ -46,7 +60,11 @@ def report(*, run: Path, model: str | None, base_url: str | None, offline: bool,
     if dry_run:
         _show(run, settings or NarratorSettings(model=model or DEFAULT_MODEL), as_json=as_json)
         return
-    outcome = write_report(run, narrator=None if offline else settings, identifiers=load_identifiers(run))
+    key = key_for(run) if out is None else None  # before anything is asked or written
+    narrator = None if offline else settings
+    outcome = write_report(run, narrator=narrator, identifiers=load_identifiers(run), out=out)
+    if key is not None:
+        attest_report(run, key=key, writer=outcome.narrative)
     reason = None if offline else outcome.reason
     if as_json:
         print_json(

@@ -61,6 +61,13 @@ def _options(table: tuple[tuple[str, dict[str, Any]], ...]) -> Callable[[Callabl
 @click.command()
 @_options(_PUBLIC)
 @_options(_DATA)
+@click.option(
+    "--keep-masked-inputs",
+    is_flag=True,
+    default=None,
+    help="Keep masked inputs and seeds, so that sums can be recomputed; only as safe as the key exchange.",
+)
+@click.option("--keep-masked-inputs-until", metavar="YYYY-MM-DD", help="When they are to be deleted. [in 90 days]")
 @click.option("--config", metavar="FILE", help="TOML file of the settings above; options come before it.")
 @click.option("--resume", metavar="RUN", help="Go on with an unfinished run; takes no other settings.")
 @click.option("--out", metavar="DIR", default="runs", show_default=True, help="Where runs are kept.")
@@ -123,6 +130,11 @@ def run(
         doing = "reading data" if data.data else "making synthetic banks"
         display.note(f"{doing}; ledger {place.label}{new}")
         begun = Run.start(public, data, out=Path(out), ledger=opened)
+        if (until := begun.settings.keep_masked_inputs_until) is not None:
+            display.note(
+                f"masked inputs and seeds are kept in the evidence: whoever breaks the key exchange reads each bank's "
+                f"input from them; delete them after {until}"
+            )
         _finish(context, begun, display, offline=offline, as_json=as_json)
 
 
@@ -137,7 +149,8 @@ def _finish(context: click.Context, run: Run, display: Display, *, offline: bool
         began = time.perf_counter()
         display.note("writing the report")
         outcome = _report(run, summary, display, offline=offline)
-        summary = run.publish(summary, report_seconds=time.perf_counter() - began)
+        run.publish()
+        seconds = {"report": time.perf_counter() - began, "total": run.watch.total}
     except CohortError:
         run.settle()  # what was not attempted is given back; the directory stays .partial
         raise
@@ -161,12 +174,13 @@ def _finish(context: click.Context, run: Run, display: Display, *, offline: bool
     finally:
         run.close()
     if as_json:
-        print_json(_result(run, summary))
+        print_json(_result(run, summary, seconds))
     else:
         display.result(run, summary, outcome)
 
 
 def _report(run: Run, summary: RunSummary, display: Display, *, offline: bool) -> ReportOutcome:
+    from compliance.attest import attest_report, key_for
     from compliance.identifiers import Identifiers, identifiers_path
     from compliance.narrative import NarratorSettings
     from compliance.report import write_report
@@ -192,7 +206,12 @@ def _report(run: Run, summary: RunSummary, display: Display, *, offline: bool) -
     narrator = None if offline else NarratorSettings.from_environment()
     if narrator is not None and narrator.refusal is None:
         display.note(f"asking {narrator.model} at {narrator.host} for the narrative; --offline asks nobody")
-    return write_report(run.directory.path, narrator=narrator, identifiers=identifiers)
+    path = run.directory.path
+    outcome = write_report(path, narrator=narrator, identifiers=identifiers)
+    key = key_for(path)
+    assert key is not None  # the run has just been signed
+    attest_report(path, key=key, writer=outcome.narrative)
+    return outcome
 
 
 def _settings(given: dict[str, Any], config: str | None) -> tuple[Any, Any]:
@@ -214,7 +233,7 @@ def _settings(given: dict[str, Any], config: str | None) -> tuple[Any, Any]:
     return validated(RunSettings, {**from_file, **public}), validated(DataSettings, data)
 
 
-def _result(run: Run, summary: RunSummary) -> dict[str, Any]:
+def _result(run: Run, summary: RunSummary, seconds: dict[str, float]) -> dict[str, Any]:
     statement = run.statement()
     metrics = summary.final
     return {
@@ -239,7 +258,7 @@ def _result(run: Run, summary: RunSummary) -> dict[str, Any]:
         "intervals": summary.intervals,
         "rounds": summary.rounds_opened,
         "survivors_min": summary.survivors_min,
-        "seconds": msgspec.structs.asdict(summary.seconds),
+        "seconds": {**msgspec.structs.asdict(summary.seconds), **seconds},
         "ledger": [
             {
                 "account": balance.account.name,

@@ -259,7 +259,6 @@ class Times(_Frozen):
     training: float = fact("gradients at the banks", D.LOCAL, ge=0.0)
     secure_aggregation: float = fact("keys, masks, sums", D.LOCAL, ge=0.0)
     evaluation: float = fact("measuring quality", D.LOCAL, ge=0.0)
-    report: float = fact("an earlier report, if any", D.LOCAL, ge=0.0)
 
 
 class Audit(_Frozen):

@@ -243,7 +243,6 @@ def _facts(
             training=summary.seconds.training,
             secure_aggregation=summary.seconds.secure_aggregation,
             evaluation=summary.seconds.evaluation,
-            report=summary.seconds.report,
         ),
     )
 

@@ -25,7 +25,7 @@ from compliance.narrative import Narrative, NarratorSettings, narrate
 from compliance.prompt import TEMPLATES, figure, odds
 from compliance.reading import RunRecords, facts_of, read_run
 from compliance.redaction import Scanner
-from fedsec.errors import RedactionError
+from fedsec.errors import ConfigError, RedactionError
 
 WITHHELD = "(a sentence is withheld here: it held an identifier)"
 # not summary.json: the run adds to it how long this report took
@@ -88,22 +88,27 @@ def load_identifiers(run: Path) -> Identifiers | None:
         return None
 
 
-def write_report(run: Path, *, narrator: NarratorSettings | None, identifiers: Identifiers | None) -> ReportOutcome:
-    """Write ``report.html``, ``report.md`` and ``report.json`` into the directory ``run`` of a finished run.
+def write_report(
+    run: Path, *, narrator: NarratorSettings | None, identifiers: Identifiers | None, out: Path | None = None
+) -> ReportOutcome:
+    """Write ``report.html``, ``report.md`` and ``report.json`` of a finished run.
 
     Args:
         run: holds ``config.toml``, ``metrics.jsonl``, ``privacy.json`` and ``summary.json``.
         narrator: the language model that may be asked; None: the offline text.
         identifiers: what must not leave; None: not known on this machine, so no model is asked.
+        out: folder for the files, made if absent; None: ``run`` itself.
 
     Raises:
-        ConfigError: ``run`` is not the directory of a finished run, or states an ε that its releases do not give.
+        ConfigError: ``run`` is not the directory of a finished run, or states an ε that its releases do not give; or
+            ``out`` cannot be made.
     """
     records = read_run(run)
+    folder = _folder(run, out)
     facts = facts_of(records)
-    narrative = narrate(facts, settings=narrator, identifiers=identifiers, outbox=run / "outbound")
+    narrative = narrate(facts, settings=narrator, identifiers=identifiers, outbox=folder / "outbound")
     context = _context(run, records, facts, narrative, _sentences(records, identifiers))
-    html, markdown, data = run / "report.html", run / "report.md", run / "report.json"
+    html, markdown, data = folder / "report.html", folder / "report.md", folder / "report.json"
     contents = {
         html: _page(context),
         markdown: _environment(markup=False).get_template("report.md.j2").render(context),
@@ -119,6 +124,16 @@ def write_report(run: Path, *, narrator: NarratorSettings | None, identifiers: I
         reason=narrative.reason,
         sent=narrative.sent,
     )
+
+
+def _folder(run: Path, out: Path | None) -> Path:
+    if out is None:
+        return run
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out: {out} cannot be written to: {error.strerror}") from None
+    return out
 
 
 def _context(

@@ -24,14 +24,19 @@ from fedsec.errors import FedsecError, LocalProtocolError, RemoteProtocolError
 from fedsec.exclusive import Exclusive
 from fl_engine.contribution import Contribution
 from fl_engine.data.dataset import BankData
+from fl_engine.evidence.countersigning import Countersigning, Memory
+from fl_engine.evidence.envelope import sign
 from fl_engine.insecure import deterministic_coins
 from fl_engine.messages import (
     OFFER_BYTES,
     Answer,
+    Countersign,
+    Countersigned,
     Offer,
     Reply,
     Request,
     RoundInputs,
+    countersign_limit,
     decode,
     encode,
     inputs_digest,
@@ -44,6 +49,7 @@ from fl_engine.stopwatch import Stopwatch
 from fl_engine.sums import is_sound
 from secagg.client import Client
 from secagg.identity import Identity, Roster, verify
+from secagg.messages import client_limit, decode_client
 
 Admit = Callable[[TaskPlan], None]
 Burn = Callable[[str, int], None]
@@ -94,6 +100,7 @@ class Bank(Exclusive):
         self._attempt = -1
         self._client: Client | None = None
         self._masked: tuple[bytes, bytes] | None = None
+        self._memory = Memory()
 
     def consider(self, offer: bytes) -> bytes:
         """Answer the offer of a task (encoded :class:`Offer` to encoded :class:`Answer`).
@@ -134,7 +141,24 @@ class Bank(Exclusive):
                 if message.attempt == self._attempt:  # else the attempt under way has nothing to do with it
                     self._abandon()
                 raise
+            self._remember(message.attempt, payload)
             return encode(Reply(attempt=message.attempt, step=message.step, payload=payload))
+
+    def countersign(self, request: bytes) -> bytes:
+        """Sign the statement of the run, if it is true as far as this bank knows (:class:`Countersign` to
+        :class:`Countersigned`, both encoded); what it checks is in :mod:`fl_engine.evidence.countersigning`.
+
+        Raises:
+            RemoteProtocolError: rule "evidence": it is not.
+            LocalProtocolError: no task was accepted, another call is under way, or this is a forked process.
+        """
+        with self._alone():
+            plan = self._agreed()
+            message = decode(request, Countersign, limit=countersign_limit(plan), peer=None)
+            Countersigning(
+                index=self._index, roster=self._roster, plan=plan, charged=self._burnt, memory=self._memory
+            ).check(message.payload, message.rounds)
+            return encode(Countersigned(signature=sign(message.payload, self._identity)))
 
     def _answer(self, request: bytes, message: Request) -> bytes:
         if message.step == "mask":
@@ -149,6 +173,12 @@ class Bank(Exclusive):
             if message.step == "unmask":
                 return self._current(message).unmask(message.payload)
         raise RemoteProtocolError("there is no such step", peer=None, rule="unknown-step")
+
+    def _remember(self, attempt: int, payload: bytes) -> None:
+        """Note what is about to leave, so that no statement of the run can say otherwise later."""
+        assert self._client is not None  # it made the payload
+        limit = client_limit(self._client.session)
+        self._memory.note(attempt, decode_client(payload, limit=limit, peer=self._index))
 
     def _abandon(self) -> None:
         """Answer nothing more in the attempt under way, if there is one, and forget its secrets."""

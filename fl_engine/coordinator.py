@@ -8,6 +8,7 @@ that finds too few banks is aborted and the next number is used: never the same 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from fedsec.errors import CohortError, LocalProtocolError, RemoteProtocolError
 from fl_engine.evaluation import fraud_share, histogram_metrics
+from fl_engine.evidence.envelope import sign
+from fl_engine.evidence.statement import AttemptLine
 from fl_engine.messages import (
     ANSWER_BYTES,
     Answer,
@@ -34,10 +37,13 @@ from fl_engine.records import Metrics, RoundRecord
 from fl_engine.scaling import Standardiser
 from fl_engine.stopwatch import Stopwatch
 from secagg.config import RoundConfig
+from secagg.evidence import RoundEvidence
 from secagg.identity import Identity, Roster
 from secagg.server import Server
 from secagg.unmasking import IN_PROCESS, Unmasker
 
+KeepInput = Callable[[int, int, memoryview], None]
+End = Callable[[int, RoundEvidence], None]
 STEPS = ("advertise", "share", "mask", "agree", "unmask")
 Evaluate = Callable[[NDArray[np.float32], Standardiser], Metrics]
 
@@ -52,7 +58,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         standardiser: None until the scaling sum was opened.
         final: metrics after the last opened attempt that measured any.
         intervals: 95 % intervals of a federated evaluation; fraud_share: of its records, None: not told.
-        records: one per attempt.
+        records: one per attempt; attempts: what the statement of the run will say of each.
         finished: whether nothing is left to open.
     """
 
@@ -64,6 +70,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     intervals: dict[str, tuple[float, float]]
     fraud_share: float | None
     records: tuple[RoundRecord, ...]
+    attempts: tuple[AttemptLine, ...]
     finished: bool
 
     @classmethod
@@ -79,8 +86,14 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
             intervals={},
             fraud_share=None,
             records=(),
+            attempts=(),
             finished=False,
         )
+
+    def inputs(self) -> RoundInputs:
+        """What the next attempt is computed from."""
+        weights = released_weights(self.adam).astype("<f4").tobytes()
+        return RoundInputs(weights=weights, standardiser=self.standardiser)
 
 
 class Coordinator:
@@ -94,6 +107,9 @@ class Coordinator:
         evaluate: measures released weights on a public holdout after every round; None for federated evaluation.
         stopwatch: where its seconds are counted.
         unmasker: takes the masks off the sums.
+        end: called with an attempt's number and its evidence when it ends, before its record is made.
+        keep_input: called with attempt, bank and packed masked input of each that was accepted; the evidence then
+            holds the revealed seeds.
     """
 
     def __init__(
@@ -106,6 +122,8 @@ class Coordinator:
         evaluate: Evaluate | None,
         stopwatch: Stopwatch,
         unmasker: Unmasker = IN_PROCESS,
+        end: End | None = None,
+        keep_input: KeepInput | None = None,
     ) -> None:
         self.plan = plan
         self.progress = progress
@@ -114,16 +132,23 @@ class Coordinator:
         self._evaluate = evaluate
         self._watch = stopwatch
         self._unmasker = unmasker
+        self._end = end
+        self._keep_input = keep_input
         self._server: Server | None = None
         self._planned: PlannedSum | None = None
         self._attempt = -1
         self._step = ""
         self._began = 0.0
+        self._before = ""
 
     def offer(self) -> bytes:
         """The offer of the task, for every bank (encoded :class:`Offer`)."""
         plan = encode(self.plan)
         return encode(Offer(plan=plan, signature=self._identity.sign(PLAN_CONTEXT, plan)))
+
+    def sign(self, payload: bytes) -> bytes:
+        """The coordinator's signature on an envelope with ``payload``, 64 bytes."""
+        return sign(payload, self._identity)
 
     def count(self, answers: Mapping[int, bytes]) -> None:
         """Take the banks' answers to the offer, by index.
@@ -174,11 +199,17 @@ class Coordinator:
         self._planned = planned
         self._attempt = self.plan.first_attempt(planned.name) + begun[planned.name]
         self._began = self._watch.total
+        self._before = inputs_digest(self.progress.inputs().encode()).hex()
         self.progress = msgspec.structs.replace(self.progress, begun={**begun, planned.name: begun[planned.name] + 1})
         with self._watch.measure("secure_aggregation"):
             self._session = self.plan.session(planned, self._attempt, self._roster.digest)
+            keep = None if self._keep_input is None else partial(self._keep_input, self._attempt)
             self._server = Server(
-                identity=self._identity, roster=self._roster, session=self._session, unmasker=self._unmasker
+                identity=self._identity,
+                roster=self._roster,
+                session=self._session,
+                unmasker=self._unmasker,
+                keep=keep,
             )
             return self._requests("advertise", self._server.open())
 
@@ -209,7 +240,7 @@ class Coordinator:
                 server.advance()
                 opened = server.result()
             elif self._step == "share":
-                inputs = self._inputs().encode()
+                inputs = self.progress.inputs().encode()
                 config = RoundConfig(
                     kid=self._session.kid,
                     model_digest=inputs_digest(inputs),
@@ -230,10 +261,6 @@ class Coordinator:
         if self._server is None:
             raise LocalProtocolError("no attempt is under way")
         return self._server
-
-    def _inputs(self) -> RoundInputs:
-        weights = released_weights(self.progress.adam).astype("<f4").tobytes()
-        return RoundInputs(weights=weights, standardiser=self.progress.standardiser)
 
     def _requests(self, step: str, payloads: Mapping[int, bytes], inputs: bytes = b"") -> dict[int, bytes]:
         self._step = step
@@ -299,7 +326,19 @@ class Coordinator:
             metrics=metrics,
             seconds=self._watch.total - self._began,
         )
-        self.progress = msgspec.structs.replace(self.progress, records=(*self.progress.records, record))
+        evidence = self._running().evidence()
+        if self._end is not None:
+            self._end(self._attempt, evidence)
+        line = AttemptLine.of(
+            evidence,
+            attempt=self._attempt,
+            release=planned.name,
+            reason=reason,
+            before=self._before,
+            after=inputs_digest(self.progress.inputs().encode()).hex(),
+        )
+        records, attempts = (*self.progress.records, record), (*self.progress.attempts, line)
+        self.progress = msgspec.structs.replace(self.progress, records=records, attempts=attempts)
         self._server = self._planned = None
 
     def spent(self) -> float:

@@ -21,6 +21,7 @@ INPUTS_LABEL = b"fedsec/v1/inputs"
 
 OFFER_BYTES = 1 << 16  # a plan of 200 banks and a network of ten layers takes about 4 KiB
 ANSWER_BYTES = 32
+COUNTERSIGNED_BYTES = 128
 _ENVELOPE_BYTES = 256  # names and lengths of fields, an attempt's number, a step's name
 
 
@@ -65,6 +66,20 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     payload: bytes
 
 
+class Countersign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Coordinator to bank, once a task is settled: the statement of the run, as it is to be signed, and the files of
+    the rounds that it is about, in its order."""
+
+    payload: bytes
+    rounds: tuple[bytes, ...]
+
+
+class Countersigned(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bank to coordinator: its signature on an envelope with that payload."""
+
+    signature: bytes
+
+
 Message = TypeVar("Message", bound=msgspec.Struct)
 
 
@@ -86,6 +101,16 @@ def request_limit(plan: TaskPlan) -> int:
 def reply_limit(session: SessionConfig) -> int:
     """Most bytes of an encoded :class:`Reply` in an attempt with ``session``."""
     return _ENVELOPE_BYTES + client_limit(session)
+
+
+def countersign_limit(plan: TaskPlan) -> int:
+    """Most bytes of an encoded :class:`Countersign` in the task of ``plan``."""
+    pairs = plan.clients**2 // 4  # of a survivor and a dropped bank, where seeds were kept
+    attempts = sum(
+        planned.attempts * (3 * small_limit(plan.clients) + small_limit(pairs) + 8 * planned.dimension)
+        for planned in plan.sums
+    )
+    return OFFER_BYTES + attempts
 
 
 def decode(data: bytes, kind: type[Message], *, limit: int, peer: int | None) -> Message:

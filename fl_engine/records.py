@@ -68,17 +68,16 @@ class Seconds(msgspec.Struct, frozen=True, kw_only=True):
     """Where the wall-clock went, seconds.
 
     Attributes:
-        total: all of the run, report included; reading data and what is in no other part count here alone.
+        total: all of the run but its evidence and report; reading data and what is in no other part count here alone.
         training: of the banks: clipped sums, rounding and noise.
         secure_aggregation: both roles' protocol steps: keys, shares, signatures, masks, opening.
-        evaluation: of the model, at the coordinator; report: writing it.
+        evaluation: of the model, at the coordinator.
     """
 
     total: float
     training: float
     secure_aggregation: float
     evaluation: float
-    report: float
 
 
 class AccountBalance(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +111,7 @@ class LedgerHead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The run in one record, written last.
+    """The run in one record, written once, before the evidence.
 
     Attributes:
         run: identifier of the run (a time and random hex, no path).

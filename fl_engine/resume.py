@@ -1,7 +1,7 @@
 """What a run keeps so that it can go on after a kill: public progress in its directory, private facts elsewhere.
 
-No secret of a round is kept anywhere: banks come back with fresh keys, and the attempt that was interrupted is
-charged and never repeated. The coordinator's signing key and the data's whereabouts lie in the private folder.
+No secret of a round is kept anywhere: the attempt that was interrupted is charged and never repeated. Signing keys, of
+the coordinator and of the simulated banks, and the data's whereabouts lie in the private folder until the run is done.
 """
 
 from __future__ import annotations
@@ -74,21 +74,24 @@ class PrivateRun(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         coordinator_key: 32-byte Ed25519 private key that signs for the coordinator of this run.
+        bank_keys: those of the simulated banks, by index, so that a resumed run has the roster that it began with.
         data_json: :class:`DataSettings`.
         ledger: which ledger was charged, as ``dp.ledger.resolve`` takes it.
     """
 
     coordinator_key: bytes
+    bank_keys: tuple[bytes, ...]
     data_json: str
     ledger: str
 
     @classmethod
-    def new(cls, data: DataSettings, *, ledger: str) -> Self:
-        """With a fresh coordinator key."""
+    def new(cls, data: DataSettings, *, banks: int, ledger: str) -> Self:
+        """With fresh keys for the coordinator and so many banks."""
         files = {"data": data.data, "schema_file": data.schema_file}
         absolute = data.model_copy(update={name: path.resolve() for name, path in files.items() if path})
         return cls(
             coordinator_key=Identity.generate().private_bytes(),
+            bank_keys=tuple(Identity.generate().private_bytes() for _ in range(banks)),
             data_json=absolute.model_dump_json(),
             ledger=ledger,
         )
@@ -122,7 +125,7 @@ class PrivateRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @staticmethod
     def forget(run: str) -> None:
-        """Delete what was stored for a run that is complete; its coordinator key signs nothing more."""
+        """Delete what was stored for a run that is complete; its keys sign nothing more."""
         _private_path(run).unlink(missing_ok=True)
 
 

@@ -7,10 +7,9 @@ settlement -> records -> (the caller's report) -> the directory gets its final n
 
 from __future__ import annotations
 
-import platform
+import datetime
 from collections.abc import Iterator
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -27,27 +26,40 @@ from fedsec.errors import ConfigError
 from fl_engine import charging
 from fl_engine.bank import Bank
 from fl_engine.coordinator import Coordinator, Evaluate, Progress
-from fl_engine.data.dataset import Dataset, load_dataset, public_holdout, synthetic_dataset
-from fl_engine.data.schema import Schema
+from fl_engine.data.dataset import Dataset, public_holdout
 from fl_engine.disclosures import DataOrigin
 from fl_engine.evaluation import exact_metrics
-from fl_engine.insecure import NOT_PRIVATE
+from fl_engine.evidence import report_key
+from fl_engine.evidence.archive import STATEMENT, Archive, subjects_of_run
+from fl_engine.evidence.bundle import run_predicate, write_parts
+from fl_engine.evidence.envelope import seal
+from fl_engine.evidence.statement import AttemptLine, run_statement
+from fl_engine.messages import (
+    COUNTERSIGNED_BYTES,
+    OFFER_BYTES,
+    Countersign,
+    Countersigned,
+    Offer,
+    decode,
+    encode,
+    inputs_digest,
+)
 from fl_engine.model import ModelSpec, predict, unflatten
-from fl_engine.plan import TRAINING, TaskPlan
+from fl_engine.plan import TRAINING
 from fl_engine.planning import build_plan
-from fl_engine.policy import BankPolicy
+from fl_engine.preparation import brands_of, check_unchanged, is_federated, read_dataset, simulated_policy
 from fl_engine.privacy import INTERRUPTED, privacy_statement
-from fl_engine.records import AccountBalance, LedgerHead, Metrics, RoundRecord, RunSummary, Seconds
+from fl_engine.records import LedgerHead, Metrics, RoundRecord, RunSummary
 from fl_engine.resume import Checkpoint, PrivateRun, RunLock
 from fl_engine.run_directory import RunDirectory
 from fl_engine.runtime.local import LocalFederation, Tap
 from fl_engine.scaling import Standardiser
-from fl_engine.settings import DataSettings, RunSettings, with_unit
+from fl_engine.settings import DataSettings, RunSettings, with_expiry, with_unit
 from fl_engine.stopwatch import Stopwatch
+from fl_engine.summary import run_summary
 from fl_engine.unmasking import SeveralCores, unmasker_for
 from secagg.identity import Identity, Roster
 from secagg.packing import word_type
-from secagg.policy import ClientPolicy
 
 CHECKPOINT = "checkpoint.msgpack"
 PUBLIC_SYNTHETIC = "exact metrics on the held-out records after every round; the records are invented"
@@ -59,7 +71,6 @@ EARLIER_UNIT = (
     "earlier runs on these data protected another unit of privacy: what the accounts have spent over all runs is a "
     "bound for neither"
 )
-SIMULATED_KEYS = "SIMULATED KEYS"
 
 
 class Run:
@@ -97,7 +108,7 @@ class Run:
         self._private = private
         self._ledger = ledger
         self._burnt = charging.burnt(ledger, directory.name)
-        identities = [Identity.generate() for _ in dataset.banks]
+        identities = [Identity.from_private_bytes(key) for key in private.bank_keys]
         server = Identity.from_private_bytes(private.coordinator_key)
         self._witnesses = [Ed25519PrivateKey.from_private_bytes(each.private_bytes()) for each in (server, *identities)]
         self.roster = Roster(
@@ -106,6 +117,8 @@ class Run:
         )
         stream = max(planned.dimension * word_type(planned.ring_bits).itemsize for planned in self.plan.sums)
         self._unmasker = unmasker_for(self.plan.clients * stream)
+        self._archive = Archive(directory)
+        self._archive.prune(line.attempt for line in checkpoint.progress.attempts if line.status != "interrupted")
         self._coordinator = Coordinator(
             plan=self.plan,
             identity=server,
@@ -114,8 +127,10 @@ class Run:
             evaluate=self._evaluator() if self.plan.bins == 0 else None,
             stopwatch=stopwatch,
             unmasker=self._unmasker,
+            end=self._archive.end,
+            keep_input=self._archive.keep_input if self.settings.keep_masked_inputs else None,
         )
-        policy = _policy(self.plan)
+        policy = simulated_policy(self.plan)
         burnt = frozenset((name, ordinal) for name, used in self._burnt.items() for ordinal in used)
         self._federation = LocalFederation(
             banks={
@@ -156,11 +171,11 @@ class Run:
             BudgetError: the ledger refuses; nothing was trained and no directory is left.
         """
         watch = Stopwatch()
-        settings = with_unit(settings, data)
-        dataset = _read(settings, data, ledger)
+        settings = with_expiry(with_unit(settings, data), today=datetime.datetime.now(datetime.UTC).date())
+        dataset = read_dataset(settings, data, ledger)
         # As many as the data have, so that --config with the run's config.toml asks for the same again.
         settings = settings.model_copy(update={"banks": len(dataset.banks)})
-        federated = _federated(settings, dataset)
+        federated = is_federated(settings, dataset)
         directory = RunDirectory.create(out)
         reserved = False
         try:
@@ -172,9 +187,10 @@ class Run:
                 numeric_width=dataset.schema.numeric_width,
                 federated_evaluation=federated,
             )
-            private = PrivateRun.new(data, ledger=ledger.location.reference)
+            private = PrivateRun.new(data, banks=len(dataset.banks), ledger=ledger.location.reference)
             checkpoint = Checkpoint.new(plan, settings, Progress.start(plan), schema=dataset.schema)
             private.save(directory.name)
+            report_key.make(directory.name)
             lock = RunLock(directory.name)
             directory.write("config.toml", settings.to_toml())
             directory.write(CHECKPOINT, checkpoint.encode())
@@ -185,13 +201,14 @@ class Run:
                 dataset,
                 account=data.account(settings.seed),
                 coordinator=Identity.from_private_bytes(private.coordinator_key).public_key,
-                brands=_brands(plan),
+                brands=brands_of(plan),
             )
             reserved = True
         finally:
             if not reserved:
                 directory.delete()
                 PrivateRun.forget(directory.name)
+                report_key.forget(directory.name)
         return cls(
             directory=directory,
             private=private,
@@ -217,8 +234,8 @@ class Run:
         lock = RunLock(directory.name)
         try:
             checkpoint = Checkpoint.load(directory.path / CHECKPOINT)
-            dataset = _read(checkpoint.settings(), private.data(), ledger)
-            _check_unchanged(dataset, checkpoint)
+            dataset = read_dataset(checkpoint.settings(), private.data(), ledger)
+            check_unchanged(dataset, checkpoint.plan, schema_toml=checkpoint.schema_toml)
             return cls(
                 directory=directory,
                 private=private,
@@ -245,37 +262,51 @@ class Run:
             CohortError: the reserved attempts are used up, or a bank declined.
         """
         self._federation.agree()
-        self._countersign()
+        self._countersign_head()
         yield from self._federation.attempts()
 
     def complete(self) -> RunSummary:
-        """Settle with the ledger and write every record; the directory stays ``.partial`` until it is published."""
+        """Settle with the ledger, write every record and sign the statement of the run.
+
+        The directory stays ``.partial`` until it is published.
+
+        Raises:
+            RemoteProtocolError: a bank does not vouch for the statement.
+        """
         self.settle()
-        self._countersign()
+        self._countersign_head()
         progress, plan = self.progress, self.plan
         write = self.directory.write
         weights = unflatten(plan.model, progress.adam.weights.astype(np.float32))
         write("model.safetensors", save(weights, metadata=self._model_card()))
         write("metrics.jsonl", b"".join(msgspec.json.encode(record) + b"\n" for record in progress.records))
         write("privacy.json", msgspec.json.format(msgspec.json.encode(self.statement()), indent=2))
-        summary = self._summary()
-        self._write_summary(summary)
+        summary = run_summary(
+            plan=plan,
+            progress=progress,
+            ledger=self._ledger,
+            watch=self.watch,
+            started=self._checkpoint.started,
+            engine=self.settings.engine,
+            dataset=self.dataset.source,
+            fraud_share=self._fraud_share(),
+            uploaded=sum(self._federation.uploaded.values()),
+            roster=self.roster.digest.hex(),
+        )
+        write("summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2))
+        self._attest(summary.ledger_head)
         return summary
 
     def settle(self) -> None:
         """Charge what was attempted and give the rest of the reservation back, on the coordinator's signature."""
         charging.settle(self._ledger, self.directory.name, self.progress.begun, key=self._private.coordinator_key)
 
-    def publish(self, summary: RunSummary, *, report_seconds: float) -> RunSummary:
-        """Give the directory, now with its report, its final name; returns the summary as it was finally written."""
-        seconds = msgspec.structs.replace(summary.seconds, report=report_seconds, total=self.watch.total)
-        final = msgspec.structs.replace(summary, seconds=seconds)
-        self._write_summary(final)
+    def publish(self) -> None:
+        """Give the directory, now with its report, its final name; the keys of the run are forgotten."""
         self.directory.publish()  # before the checkpoint goes: a kill in between leaves a complete run
         self.directory.remove(CHECKPOINT)
         PrivateRun.forget(self.directory.name)
         self.close()
-        return final
 
     def close(self) -> None:
         """Work on the run no more, so that it can be resumed; published or not."""
@@ -287,14 +318,40 @@ class Run:
         """Where the accounts that this run charged stand."""
         return charging.balances(self._ledger, self.directory.name)
 
-    def _write_summary(self, summary: RunSummary) -> None:
-        self.directory.write("summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2))
+    def _attest(self, head: LedgerHead) -> None:
+        """Write the evidence, sign the statement that is about all files so far, and have the banks countersign it."""
+        offer = decode(self._coordinator.offer(), Offer, limit=OFFER_BYTES, peer=None)
+        write_parts(self.directory, roster=self.roster, offer=offer, ledger=self._ledger)
+        key = report_key.load(self.directory.name)
+        if key is None:
+            raise ConfigError(
+                f"the report key of the run {self.directory.name} is not in this private folder",
+                remedy="Resume it on the machine, and with the FEDSEC_HOME, where it began.",
+            )
+        predicate = run_predicate(
+            plan=self.plan,
+            progress=self.progress,
+            roster=self.roster,
+            offer=offer,
+            brands=brands_of(self.plan),
+            report_key=key.public_key,
+            head=head,
+            masked_until=self.settings.keep_masked_inputs_until,
+        )
+        payload = run_statement(predicate, subjects_of_run(self.directory.path)).encode()
+        whole = [line.attempt for line in predicate.attempts if line.status != "interrupted"]
+        request = encode(Countersign(payload=payload, rounds=tuple(self._archive.read(attempt) for attempt in whole)))
+        signatures = [(self.roster.server, self._coordinator.sign(payload))]
+        for index, answer in self._federation.countersign(request).items():
+            signed = decode(answer, Countersigned, limit=COUNTERSIGNED_BYTES, peer=index)
+            signatures.append((self.roster.public_key(index), signed.signature))
+        self.directory.write(STATEMENT, seal(payload, signatures))
 
-    def _countersign(self) -> None:
+    def _countersign_head(self) -> None:
         """Have every bank and the coordinator sign the ledger's head, after the reservation and after settlement.
 
-        All these keys lie in this one process (SIMULATED KEYS) and are forgotten with it, so the file shows a later
-        change of the ledger to whoever holds the run's directory, and no agreement of independent parties.
+        All these keys lie on this one machine (SIMULATED KEYS) and are forgotten at the run's end, so the file shows a
+        later change of the ledger to whoever holds the run's directory, and no agreement of independent parties.
         """
         file = self.directory.path / HEADS_NAME
         known = read_heads(file) if file.exists() else ()
@@ -329,7 +386,21 @@ class Run:
             for name, count in progress.begun.items()
             for ordinal in range(count, begun[name])
         )
-        return msgspec.structs.replace(progress, begun=begun, records=progress.records + lost)
+        model = inputs_digest(progress.inputs().encode()).hex()
+        lines = tuple(
+            AttemptLine(
+                attempt=record.index,
+                release=record.release,
+                status="interrupted",
+                reason=INTERRUPTED,
+                before=model,
+                after=model,
+            )
+            for record in lost
+        )
+        return msgspec.structs.replace(
+            progress, begun=begun, records=progress.records + lost, attempts=progress.attempts + lines
+        )
 
     def _evaluator(self) -> Evaluate:
         holdout = public_holdout(self.dataset)
@@ -347,7 +418,7 @@ class Run:
             "schema": self.dataset.schema.to_toml(),
             "standardiser": "" if standardiser is None else msgspec.json.encode(standardiser).decode(),
             "model": msgspec.json.encode(self.plan.model).decode(),
-            "brands": ", ".join(_brands(self.plan)),
+            "brands": ", ".join(brands_of(self.plan)),
         }
 
     def statement(self) -> PrivacyStatement:
@@ -363,7 +434,7 @@ class Run:
             begun=self.progress.begun,
             records=self.progress.records,
             charged_to=charging.charged_parts(self._ledger, self.directory.name),
-            brands=_brands(self.plan),
+            brands=brands_of(self.plan),
             outside_ledger=tuple(outside),
             origin=self._origin(),
             key_exchange=self.plan.session(self.plan.sums[0], 0, self.roster.digest).key_exchange,
@@ -384,59 +455,6 @@ class Run:
             return self.progress.fraud_share
         labels = public_holdout(self.dataset).labels
         return float(labels.mean()) if len(labels) else None
-
-    def _summary(self) -> RunSummary:
-        progress, plan, watch = self.progress, self.plan, self.watch
-        head = self._ledger.head
-        training = [record for record in progress.records if record.release == "training"]
-        opened = [record for record in progress.records if record.status == "opened"]
-        sums = sum(plan.sum(record.release).dimension for record in progress.records)
-        return RunSummary(
-            run=self.directory.name,
-            fedsec=version("fedsec"),
-            python=platform.python_version(),
-            torch=version("torch"),
-            opacus=version("opacus"),
-            started=self._checkpoint.started,
-            mode=plan.mode,
-            engine=self.settings.engine,
-            dataset=self.dataset.source,
-            banks=plan.clients,
-            rounds_planned=plan.rounds,
-            rounds_opened=progress.rounds,
-            rounds_aborted=sum(record.status == "aborted" for record in training),
-            survivors_min=min((record.survivors for record in opened), default=0),
-            slots=sum(plan.slots),
-            evaluation="federated" if plan.bins else "public",
-            model=(*plan.model.widths,),
-            final=progress.final,
-            intervals=progress.intervals,
-            fraud_share=self._fraud_share(),
-            histogram_bins=plan.bins or None,
-            upload_bytes=sum(self._federation.uploaded.values()) // plan.clients,
-            plain_bytes=4 * sums,
-            seconds=Seconds(
-                total=watch.total,
-                training=watch.seconds("training"),
-                secure_aggregation=watch.seconds("secure_aggregation"),
-                evaluation=watch.seconds("evaluation"),
-                report=0.0,
-            ),
-            ledger=tuple(
-                AccountBalance(
-                    account=balance.account.part,
-                    spent_epsilon=balance.spent_epsilon,
-                    budget_epsilon=balance.budget_epsilon,
-                    delta=balance.delta,
-                    course=self._ledger.course(
-                        self.directory.name, balance.account, [record.release for record in progress.records]
-                    ),
-                )
-                for balance in self.balances()
-            ),
-            ledger_head=LedgerHead(public_key=head.ledger, entry=head.entry, hash=head.hash),
-            roster=self.roster.digest.hex(),
-        )
 
 
 def ledger_of(path: Path) -> str:
@@ -465,72 +483,7 @@ def settle_unfinished(path: Path, ledger: Ledger) -> tuple[Balance, ...]:
         charging.settle(ledger, directory.name, attempts, key=private.coordinator_key)
         directory.delete()
         PrivateRun.forget(directory.name)
+        report_key.forget(directory.name)
     finally:
         lock.release()
     return charging.balances(ledger, directory.name)
-
-
-def _check_unchanged(dataset: Dataset, checkpoint: Checkpoint) -> None:
-    slots = tuple(bank.slots for bank in dataset.banks)
-    if slots != checkpoint.plan.slots or dataset.schema.to_toml() != checkpoint.schema_toml:
-        raise ConfigError(
-            "the data have other rows or columns than when the run began",
-            remedy="Put the file back as it was, or start a new run.",
-        )
-
-
-def _federated(settings: RunSettings, dataset: Dataset) -> bool:
-    """Whether evaluation is federated: what was asked for, else for own data only."""
-    if settings.evaluation is None:
-        return dataset.source == "own data"
-    return settings.evaluation == "federated"
-
-
-def _read(settings: RunSettings, data: DataSettings, ledger: Ledger) -> Dataset:
-    account = data.account(settings.seed)
-    split_key = ledger.split_key(account, settings.holdout)
-    if data.data is None:
-        return synthetic_dataset(
-            banks=settings.banks,
-            rows=data.rows,
-            seed=settings.seed,
-            split_key=split_key,
-            holdout=settings.holdout,
-        )
-    return load_dataset(
-        data.data,
-        label=data.label or "",
-        bank_column=data.bank_column,
-        unit_column=data.unit_column,
-        drop=data.drop,
-        schema=Schema.load(data.schema_file) if data.schema_file else None,
-        banks=settings.banks,
-        seed=settings.seed,
-        split_key=split_key,
-        holdout=settings.holdout,
-    )
-
-
-def _brands(plan: TaskPlan) -> tuple[str, ...]:
-    return (NOT_PRIVATE, SIMULATED_KEYS) if plan.insecure_deterministic_noise else (SIMULATED_KEYS,)
-
-
-def _policy(plan: TaskPlan) -> BankPolicy:
-    """The policy of a simulated bank: the operator of all ten asked for this very plan."""
-    sessions = ClientPolicy(
-        tasks=frozenset({plan.task}),
-        purposes=frozenset(planned.name for planned in plan.sums),
-        modes=frozenset({plan.mode}),
-        min_clients=plan.clients,
-        min_corrupt=plan.corrupt,
-        max_corrupt=plan.corrupt,
-        min_honest_inputs=plan.honest_inputs,
-        min_noise_multiplier=min(planned.mechanism.noise_multiplier for planned in plan.sums),
-    )
-    return BankPolicy(
-        sessions=sessions,
-        max_epsilon=plan.epsilon,
-        max_delta=plan.delta,
-        architectures=frozenset({plan.model.hidden}),
-        insecure_deterministic_noise=plan.insecure_deterministic_noise,
-    )

@@ -64,8 +64,9 @@ class RunDirectory:
         return cls(partial, partial.name.removesuffix(PARTIAL))
 
     def write(self, name: str, content: bytes | str) -> Path:
-        """Write a file whole, or not at all."""
+        """Write a file whole, or not at all; ``name`` may have folders, which are made."""
         target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name("." + target.name + ".tmp")
         data = content.encode() if isinstance(content, str) else content
         with temporary.open("wb") as file:

@@ -6,6 +6,7 @@ Two groups, kept apart on purpose: :class:`RunSettings` is public and is written
 
 from __future__ import annotations
 
+import datetime
 import re
 import tomllib
 from pathlib import Path
@@ -22,6 +23,7 @@ SMALLEST_COHORT = 5
 NOT_AN_ID = re.compile(r"[^A-Za-z0-9._-]")
 LARGEST_COMPLETE_GRAPH = 200
 MOST_UNIT_ROWS = int(ROW_CUT)
+KEEP_DAYS = 90
 UNIT_ROWS = 8  # more rows make an entity's mean gradient steadier, and evaluation noisier in proportion
 
 
@@ -44,6 +46,8 @@ class RunSettings(pydantic.BaseModel):
         holdout: share of the records held out, by an independent coin each.
         seed: of synthetic data, partition, initialisation and injected dropouts; never of noise, masks or splits.
         engine: "local", all banks in this process.
+        keep_masked_inputs: whether masked inputs and revealed seeds go into the evidence, so that sums can be
+            recomputed; keep_masked_inputs_until: when they are to be deleted; None: KEEP_DAYS days from the start.
         insecure_deterministic_noise: for debugging: noise and coins follow from ``seed``, so the run is NOT PRIVATE.
     """
 
@@ -64,7 +68,17 @@ class RunSettings(pydantic.BaseModel):
     holdout: Fraction = 0.2
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**32)] = 1
     engine: Literal["local"] = "local"
+    keep_masked_inputs: bool = False
+    keep_masked_inputs_until: datetime.date | None = None
     insecure_deterministic_noise: bool = False
+
+    @pydantic.model_validator(mode="after")
+    def _kept_until(self) -> Self:
+        if self.keep_masked_inputs_until is not None and not self.keep_masked_inputs:
+            raise ValueError(
+                "--keep-masked-inputs-until says how long, but nothing is kept without --keep-masked-inputs"
+            )
+        return self
 
     def to_toml(self) -> str:
         """The settings as ``--config`` reads them; unset ones are left out."""
@@ -127,6 +141,26 @@ def with_unit(settings: RunSettings, data: DataSettings) -> RunSettings:
     if data.unit_column is None or settings.unit_rows is not None:
         return settings
     return settings.model_copy(update={"unit_rows": UNIT_ROWS})
+
+
+def with_expiry(settings: RunSettings, *, today: datetime.date) -> RunSettings:
+    """``settings`` with the day until which masked inputs are kept, where they are.
+
+    Raises:
+        ConfigError: that day is past.
+    """
+    until = settings.keep_masked_inputs_until
+    if not settings.keep_masked_inputs:
+        return settings
+    if until is None:
+        later = today + datetime.timedelta(days=KEEP_DAYS)
+        return settings.model_copy(update={"keep_masked_inputs_until": later})
+    if until <= today:
+        raise ConfigError(
+            f"--keep-masked-inputs-until: {until} is past",
+            remedy="Name a later day, or leave --keep-masked-inputs out.",
+        )
+    return settings
 
 
 Settings = TypeVar("Settings", bound=pydantic.BaseModel)

@@ -104,6 +104,12 @@ class Opening:
                 assert secret is not None  # checked when it was advertised
                 yield survivor, dropped, secret + self._post_quantum_half(survivor, dropped, seed)
 
+    def pairs(self) -> list[tuple[int, int]]:
+        """``(lower, higher)`` of every survivor with every dealer that it shares a mask with and that dropped out."""
+        found = ((survivor, dropped) for dropped in self._dropped for survivor in self._entries[dropped])
+        alive = set(self._survivors)
+        return sorted((min(pair), max(pair)) for pair in found if pair[0] in alive)
+
     def _post_quantum_half(self, survivor: int, dropped: int, seed: bytes) -> bytes:
         """r_uv from a_v of the one that dropped out; empty without the hybrid."""
         lower, higher = min(survivor, dropped), max(survivor, dropped)
@@ -172,6 +178,22 @@ class Opening:
         if chosen not in self._weights:
             self._weights[chosen] = shamir.weights(chosen)
         return self._weights[chosen]
+
+
+def mask_keys(
+    self_seeds: Mapping[int, bytes], pairs: Sequence[tuple[int, int, bytes]], t2: bytes
+) -> tuple[list[bytes], list[bytes]]:
+    """Keys of the streams to add to a sum, and to subtract, so that no mask is left in it.
+
+    Off go every survivor's own mask, and what it shares with each dealer that sent no masked input.
+    """
+    add: list[bytes] = []
+    subtract = [keys.self_key(seed, t2) for seed in self_seeds.values()]
+    for survivor, dropped, secret in pairs:
+        key = keys.pair_key(secret, t2, survivor, dropped)
+        # The survivor added the stream if the other index is higher.
+        (subtract if dropped > survivor else add).append(key)
+    return add, subtract
 
 
 def _dealt_badly(dealer: int, what: str) -> RemoteProtocolError:

@@ -3,7 +3,7 @@
 :meth:`Server.receive` checks one message; :meth:`Server.advance` closes a step and gives the next requests.
 When to close is the caller's decision (its clock, or :attr:`Server.awaited` being empty). Memory is O(d)
 for the vectors plus O(n k) for keys and shares, k being the neighbours of a client (n - 1 with the complete graph):
-no masked input is kept.
+no masked input is kept, unless the caller keeps it (``keep``).
 
 A message that breaks a rule raises :class:`fedsec.errors.RemoteProtocolError` naming its sender and changes
 nothing: the caller logs it and goes on, the sender may still answer rightly before the step closes. A
@@ -19,19 +19,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedsec.errors import CohortError, ConfigError, LocalProtocolError, RemoteProtocolError
-from secagg import kem, keys, labels, masking, messages, shamir, transcript, tree
+from fedsec.errors import ConfigError, LocalProtocolError, RemoteProtocolError
+from secagg import kem, labels, masking, messages, shamir, transcript, tree
 from secagg.config import RoundConfig, SessionConfig
 from secagg.dealing import entries_root
 from secagg.encoding import digest
+from secagg.evidence import Masked, Record, Revealed, RoundEvidence, revealed_seeds
 from secagg.exchange import are_sound
 from secagg.graph import Complete
 from secagg.identity import Identity, Roster, verify
 from secagg.messages import CIPHERTEXT_BYTES, KEM_CIPHERTEXT_BYTES, Advertise, Agree, Mask, Share, Unmask
-from secagg.opening import Opening
+from secagg.opening import Opening, mask_keys
 from secagg.packing import has_clean_padding, packed_size, word_type
+from secagg.quorum import need, need_near
 from secagg.states import ORDER, SERVER_TRANSITIONS, STEP_OF, Step
 from secagg.unmasking import IN_PROCESS, Unmasker
+
+Keep = Callable[[int, memoryview], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +61,22 @@ class Server:
         roster: as the clients pinned it.
         session: for this roster.
         unmasker: holds the sum and takes the masks off it.
+        keep: called with index and packed masked input of each that was accepted; the evidence of an opened sum then
+            holds the revealed seeds too. Kept inputs are as safe as the key exchange, so it has to be the hybrid.
 
     Raises:
-        ConfigError: identity, roster and session do not belong together, or ML-KEM is missing here.
+        ConfigError: identity, roster and session do not belong together, ML-KEM is missing here, or inputs are to be
+            kept without it.
     """
 
     def __init__(
-        self, *, identity: Identity, roster: Roster, session: SessionConfig, unmasker: Unmasker = IN_PROCESS
+        self,
+        *,
+        identity: Identity,
+        roster: Roster,
+        session: SessionConfig,
+        unmasker: Unmasker = IN_PROCESS,
+        keep: Keep | None = None,
     ) -> None:
         if identity.public_key != roster.server:
             raise ConfigError("the roster names another server")
@@ -71,27 +84,27 @@ class Server:
             raise ConfigError("the session is for another roster")
         if session.hybrid:
             kem.check_supported()
+        elif keep is not None:
+            raise ConfigError("masked inputs are kept only where the key exchange is the post-quantum hybrid")
         self._identity = identity
         self._roster = roster
         self._session = session
         self._unmasker = unmasker
+        self._keep = keep
+        self._record = Record()
         self._kid = session.kid
         self._step = Step.NEW
         self._asked: tuple[int, ...] = ()
         self._seen: dict[int, bytes] = {}  # digest of each accepted message of this step, by sender
         self._dropped_at: dict[str, tuple[int, ...]] = {}
-        self._advertised: dict[int, Advertise] = {}
         self._taken: set[bytes] = set()  # public keys
         self._entries: dict[int, dict[int, messages.Entry]] = {}  # by dealer, by receiver
-        self._dealings: dict[int, messages.Dealing] = {}
         self._paths: dict[int, dict[int, tree.Path]] = {}  # by dealer, by receiver
-        self._agreed: dict[int, Agree] = {}
         self._revealed: dict[int, Unmask] = {}
         self._t1 = self._t2 = self._sid = b""
         self._survivors: tuple[int, ...] = ()
         self._sum: NDArray[np.unsignedinteger] = np.zeros(0, dtype=word_type(session.ring_bits))
         self._agreement: messages.Agreement | None = None
-        self._convicted: tuple[int, ...] = ()
         self._opened: Opened | None = None
 
     @property
@@ -112,7 +125,7 @@ class Server:
     @property
     def convicted(self) -> tuple[int, ...]:
         """Banks that revealed a share which is not the one that they were dealt, known once step 4 is closed."""
-        return self._convicted
+        return self._record.convicted
 
     @property
     def agreement(self) -> messages.Agreement:
@@ -125,6 +138,14 @@ class Server:
             raise LocalProtocolError("there is no agreement before step 3 closes")
         return self._agreement
 
+    def evidence(self) -> RoundEvidence:
+        """What the session left behind so far, for whoever checks it afterwards.
+
+        Raises:
+            LocalProtocolError: it was not opened.
+        """
+        return self._record.evidence()
+
     def open(self) -> dict[int, bytes]:
         """Start step 0: the signed session, for every client by index.
 
@@ -133,10 +154,9 @@ class Server:
         """
         if self._step is not Step.NEW:
             raise LocalProtocolError("a session is opened once")
-        encoded = self._session.encode()
-        request = messages.encode(
-            messages.AdvertiseRequest(session=encoded, signature=self._identity.sign(*transcript.session(encoded)))
-        )
+        encoded = self._record.session = self._session.encode()
+        signature = self._sign("session", transcript.session(encoded))
+        request = messages.encode(messages.AdvertiseRequest(session=encoded, signature=signature))
         everyone = tuple(range(self._session.clients))
         self._go_on(everyone)
         return dict.fromkeys(everyone, request)
@@ -231,33 +251,14 @@ class Server:
         self._seen = {}
 
     def _need(self, needed: int) -> tuple[int, ...]:
-        answered = tuple(sorted(self._seen))
-        if len(answered) < needed:
-            raise CohortError(
-                f"{len(answered)} banks are left at step {self._step.value!r}, {needed} are needed",
-                survivors=len(answered),
-                needed=needed,
-                step=self._step.value,
-                remedy="Run the round again with the banks that are reachable, or raise the number of banks.",
-            )
-        return answered
+        return need(self._seen, needed, self._step)
 
     def _need_near(self, owners: Iterable[int], present: tuple[int, ...]) -> None:
-        """That t of those ``present`` are in the neighbourhood of each of ``owners``.
+        need_near(owners, present, self._session, self._step)
 
-        With fewer its seeds can never be rebuilt, so the round is lost, and nobody need reveal anything for it.
-        """
-        alive, needed = set(present), self._session.threshold
-        for owner in owners:
-            near = len(alive.intersection(self._session.neighbourhood(owner)))
-            if near < needed:
-                raise CohortError(
-                    f"{near} banks are left around bank {owner} at step {self._step.value!r}, {needed} are needed",
-                    survivors=near,
-                    needed=needed,
-                    step=self._step.value,
-                    remedy="Run the round again with the banks that are reachable, or raise the number of neighbours.",
-                )
+    def _sign(self, what: str, statement: transcript.Statement) -> bytes:
+        signature = self._record.signatures[what] = self._identity.sign(*statement)
+        return signature
 
     def _check_signature(self, index: int, signature: bytes, statement: transcript.Statement) -> None:
         if not verify(self._roster.public_key(index), signature, *statement):
@@ -286,12 +287,12 @@ class Server:
             _refuse(index, "point", f"bank {index} advertised a key with which no secret can be agreed")
         self._check_signature(index, message.signature, transcript.advertise(self._kid, index, *public))
         self._taken.update(used)
-        self._advertised[index] = message
+        self._record.advertised[index] = message
 
     def _take_share(self, message: Share) -> None:
         index = message.index
         slots = self._session.neighbourhood(index)
-        members = [member for member in slots if member in self._advertised]
+        members = [member for member in slots if member in self._record.advertised]
         found = [_shape(entry) for entry in message.entries]
         if found != [self._shape_from(index, member) for member in members]:
             _refuse(index, "entries", f"bank {index} did not deal to every member")
@@ -300,7 +301,7 @@ class Server:
         statement = transcript.share(self._kid, self._t1, index, root, message.commitment)
         self._check_signature(index, message.signature, statement)
         self._entries[index] = entries
-        self._dealings[index] = messages.Dealing(
+        self._record.dealings[index] = messages.Dealing(
             index=index, root=root, commitment=message.commitment, signature=message.signature
         )
         self._paths[index] = dict(zip(slots, paths, strict=True))
@@ -320,12 +321,15 @@ class Server:
             _refuse(index, "payload", f"bank {index} sent no vector of {dimension} values of {bits} bits")
         statement = transcript.mask(self._sid, self._t2, index, message.payload)
         self._check_signature(index, message.signature, statement)
+        if self._keep is not None:
+            self._keep(index, message.payload)  # first: if it fails, nothing has changed
         masking.add_packed(self._sum, message.payload, bits)
+        self._record.masked[index] = Masked(index=index, digest=statement[-1], signature=message.signature)
 
     def _take_agree(self, message: Agree) -> None:
         statement = transcript.agree(self._sid, self._t2, message.index, self._survivors)
         self._check_signature(message.index, message.signature, statement)
-        self._agreed[message.index] = message
+        self._record.agreed[message.index] = message
 
     def _take_unmask(self, message: Unmask) -> None:
         index = message.index
@@ -346,16 +350,17 @@ class Server:
         )
         self._check_signature(index, message.signature, statement)
         self._revealed[index] = message
+        self._record.revealed[index] = Revealed(index=index, digest=statement[-1], signature=message.signature)
 
     def _close_advertise(self) -> dict[int, bytes]:
         members = self._need(self._session.min_survivors)
         self._need_near(members, members)
-        root, paths = transcript.members_root(self._advertised.values(), self._session.clients)
-        signature = self._identity.sign(*transcript.members(self._kid, root))
+        root, paths = transcript.members_root(self._record.advertised.values(), self._session.clients)
+        signature = self._sign("members", transcript.members(self._kid, root))
         self._t1 = transcript.t1(self._kid, root)
 
         def request(receiver: int, near: tuple[int, ...]) -> bytes:
-            entries = tuple(self._advertised[index] for index in near)
+            entries = tuple(self._record.advertised[index] for index in near)
             return messages.encode(
                 messages.ShareRequest(entries=entries, listing=self._listing(root, signature, paths, receiver))
             )
@@ -366,10 +371,10 @@ class Server:
         assert config is not None
         dealers = self._need(self._session.min_survivors)
         self._need_near(dealers, dealers)
-        encoded = config.encode()
-        signature = self._identity.sign(*transcript.round_config(self._kid, encoded))
-        root, paths = transcript.dealers_root(self._dealings.values(), self._session.clients)
-        root_signature = self._identity.sign(*transcript.dealers(self._kid, self._t1, root))
+        encoded = self._record.round_config = config.encode()
+        signature = self._sign("round_config", transcript.round_config(self._kid, encoded))
+        root, paths = transcript.dealers_root(self._record.dealings.values(), self._session.clients)
+        root_signature = self._sign("dealers", transcript.dealers(self._kid, self._t1, root))
         self._sid = config.sid
         self._t2 = transcript.t2(self._sid, self._t1, root)
         self._sum = self._unmasker.zeros(self._session.dimension, self._sum.dtype)
@@ -388,7 +393,7 @@ class Server:
                 messages.MaskRequest(
                     round_config=encoded,
                     signature=signature,
-                    dealings=tuple(self._dealings[dealer] for dealer in near),
+                    dealings=tuple(self._record.dealings[dealer] for dealer in near),
                     listing=self._listing(root, root_signature, paths, receiver),
                     deliveries=deliveries,
                 )
@@ -426,19 +431,19 @@ class Server:
     def _close_agree(self) -> dict[int, bytes]:
         signers = self._need(self._session.threshold)
         self._need_near(self._entries, signers)
-        agreed = tuple(self._agreed[index] for index in signers)
-        statement = transcript.agreement(self._sid, self._t2, self._survivors)
+        agreed = tuple(self._record.agreed[index] for index in signers)
+        signature = self._sign("agreement", transcript.agreement(self._sid, self._t2, self._survivors))
         self._agreement = messages.Agreement(
             sid=self._sid,
             transcript=self._t2,
             survivors=self._survivors,
             agreed=agreed,
-            signature=self._identity.sign(*statement),
+            signature=signature,
         )
 
         def request(_: int, near: tuple[int, ...]) -> bytes:
             # t signatures prove the agreement; more would only cost every client time to verify.
-            proof = tuple(self._agreed[index] for index in near[: self._session.threshold])
+            proof = tuple(self._record.agreed[index] for index in near[: self._session.threshold])
             return messages.encode(messages.UnmaskRequest(agreed=proof))
 
         return self._for_each(signers, request)
@@ -448,9 +453,9 @@ class Server:
         opening = Opening(
             kid=self._kid,
             t1=self._t1,
-            advertised=self._advertised,
+            advertised=self._record.advertised,
             entries=self._entries,
-            commitments={index: dealing.commitment for index, dealing in self._dealings.items()},
+            commitments={index: dealing.commitment for index, dealing in self._record.dealings.items()},
             survivors=self._survivors,
             revealed=self._revealed,
             threshold=self._session.threshold,
@@ -459,8 +464,9 @@ class Server:
             self_seeds, mask_seeds = opening.self_seeds(), opening.mask_seeds()
             pairs = list(opening.pair_secrets(mask_seeds))
         finally:
-            self._convicted = opening.convicted
-        self._remove_masks(self_seeds, pairs)
+            self._record.convicted = opening.convicted
+        add, subtract = mask_keys(self_seeds, pairs, self._t2)
+        self._unmasker.combine(self._sum, add=add, subtract=subtract)
         quantiser = self._session.make_quantiser()
         total = quantiser.lift(self._sum)
         bound = quantiser.input_bound * len(self._survivors)
@@ -471,22 +477,16 @@ class Server:
                 rule="range",
                 remedy="Masks hide which bank it was; run again with another cohort.",
             )
-        lost = {*self._dropped_at[Step.UNMASK.value], *self._convicted}
+        lost = {*self._dropped_at[Step.UNMASK.value], *self._record.convicted}
         self._dropped_at[Step.UNMASK.value] = tuple(sorted(lost))
+        kept = None
+        if self._keep is not None:
+            kept = revealed_seeds(self_seeds, mask_seeds, opening.pairs(), entries=self._entries, paths=self._paths)
+        self._record.opened(total, kept)
         self._opened = Opened(total=total, survivors=self._survivors, dropped_at=dict(self._dropped_at))
         self._sum = self._sum[:0].copy()
         self._revealed = {}
         return {}
-
-    def _remove_masks(self, self_seeds: dict[int, bytes], pairs: list[tuple[int, int, bytes]]) -> None:
-        """Take off every survivor's own mask, and what it shares with each dealer that sent no masked input."""
-        add: list[bytes] = []
-        subtract = [keys.self_key(seed, self._t2) for seed in self_seeds.values()]
-        for survivor, dropped, secret in pairs:
-            key = keys.pair_key(secret, self._t2, survivor, dropped)
-            # The survivor added the stream if the other index is higher.
-            (subtract if dropped > survivor else add).append(key)
-        self._unmasker.combine(self._sum, add=add, subtract=subtract)
 
 
 def _shape(entry: messages.Entry) -> tuple[int, int, bool]:

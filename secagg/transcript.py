@@ -78,7 +78,12 @@ def share(kid: bytes, first: bytes, index: int, root: bytes, commitment: bytes) 
 
 def mask(sid: bytes, second: bytes, index: int, payload: memoryview) -> Statement:
     """Step 2, under T2."""
-    return (labels.SIGN_MASK, sid, second, number(index), digest(labels.MASKED_INPUT, payload))
+    return masked(sid, second, index, digest(labels.MASKED_INPUT, payload))
+
+
+def masked(sid: bytes, second: bytes, index: int, payload_digest: bytes) -> Statement:
+    """The same, by whoever has the masked input's digest alone."""
+    return (labels.SIGN_MASK, sid, second, number(index), payload_digest)
 
 
 def agree(sid: bytes, second: bytes, index: int, survivors: Sequence[int]) -> Statement:
@@ -96,8 +101,14 @@ def unmask(
     mask_shares: Iterable[bytes],
 ) -> Statement:
     """Step 4: the revealed shares of both kinds, for one U3."""
-    revealed = digest(labels.REVEALED, b"".join(self_shares), b"".join(mask_shares))
-    return (labels.SIGN_UNMASK, sid, second, number(index), numbers(survivors), revealed)
+    return revealed(
+        sid, second, index, survivors, digest(labels.REVEALED, b"".join(self_shares), b"".join(mask_shares))
+    )
+
+
+def revealed(sid: bytes, second: bytes, index: int, survivors: Sequence[int], shares_digest: bytes) -> Statement:
+    """The same, by whoever has the digest of the shares alone."""
+    return (labels.SIGN_UNMASK, sid, second, number(index), numbers(survivors), shares_digest)
 
 
 def agreement(sid: bytes, second: bytes, survivors: Sequence[int]) -> Statement:

@@ -36,7 +36,7 @@ COORDINATORS = {
         "Agreement",
     },
     secagg.draw: {"RevealRequest", "Drawn"},
-    fl_engine.messages: {"Offer", "RoundInputs", "Request"},
+    fl_engine.messages: {"Offer", "RoundInputs", "Request", "Countersign"},
 }
 
 
@@ -103,6 +103,7 @@ def test_what_counts_as_the_coordinators_is_never_in_a_clients_message():
         assert not reachable(kind) & COORDINATORS[secagg.messages]
     assert not reachable(fl_engine.messages.Answer) & COORDINATORS[fl_engine.messages]
     assert not reachable(fl_engine.messages.Reply) & COORDINATORS[fl_engine.messages]
+    assert not reachable(fl_engine.messages.Countersigned) & COORDINATORS[fl_engine.messages]
     for module, names in COORDINATORS.items():
         assert names <= set(structs(module))
 

@@ -65,6 +65,14 @@ class LocalFederation:
             self._keep(self._coordinator.progress)
             yield self._coordinator.progress.records[-1]
 
+    def countersign(self, request: bytes) -> dict[int, bytes]:
+        """The answers of all banks to a statement of the run, by index; both sides encoded.
+
+        Raises:
+            RemoteProtocolError: a bank does not vouch for it.
+        """
+        return {index: self._received(index, bank.countersign(request)) for index, bank in self._banks.items()}
+
     def _attempt(self) -> None:
         coordinator = self._coordinator
         requests = coordinator.begin()

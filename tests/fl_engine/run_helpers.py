@@ -101,7 +101,9 @@ def finish(run: Run) -> RunSummary:
     """Train to the end and publish."""
     for _ in run.attempts():
         pass
-    return run.publish(run.complete(), report_seconds=0.0)
+    summary = run.complete()
+    run.publish()
+    return summary
 
 
 def finished(folder: Path, **settings: Any) -> Finished:

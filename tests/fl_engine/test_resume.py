@@ -281,7 +281,8 @@ def test_a_run_that_still_goes_on_is_neither_resumed_nor_settled(tmp_path: Path)
             with pytest.raises(ConfigError, match="still going on in another process"):
                 interfere()
         list(attempts)
-        run.publish(run.complete(), report_seconds=0.0)
+        run.complete()
+        run.publish()
         (history,) = ledger.history()
     assert {item.release: item.charged for item in history.releases} == {"scaling": 1, "training": 3}
 

@@ -13,9 +13,10 @@ import msgspec
 MOST_BANKS = 200  # of a complete graph, the only kind that the command line runs
 MOST_ATTEMPTS = 100_000
 
-Hex32 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-Hex32OrNone = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")]
-Hex64 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{128}$")]
+# \A and \Z, since $ also matches before a newline at the end.
+Hex32 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Hex32OrNone = Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{64})?\Z")]
+Hex64 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{128}\Z")]
 Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Bytes64 = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 Signature = Annotated[bytes, msgspec.Meta(max_length=64)]  # empty where a step was not closed
@@ -155,7 +156,7 @@ class MaskedInputs(Exact, frozen=True):
     """Whether masked inputs and seeds were kept, and the day after which the key exchange is not relied upon."""
 
     kept: bool
-    expires: Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\d$")] | None
+    expires: Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")] | None
 
 
 class Software(Exact, frozen=True):

@@ -7,6 +7,7 @@ the total.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -56,15 +57,14 @@ def check_sums(bundle: Bundle, options: Options) -> Outcome:
         if record is None:
             continue
         require(kept.kept or record.seeds is None, attempt.file, "no seeds, since no masked inputs were kept")
-        if kept.kept:
-            _check_digests(bundle, attempt, record)
-            expected.update(masked_file(attempt.line.attempt, masked.index) for masked in record.masked)
         if record.total:
             opened += 1
             if kept.kept:
+                _check_digests(bundle, attempt, record)
                 _check_sum(bundle, attempt, record)
+                expected.update(masked_file(attempt.line.attempt, masked.index) for masked in record.masked)
     extra = sorted({name for name in bundle.subjects if name.startswith(f"{MASKED}/")} - expected)
-    require(not extra, extra[0] if extra else "", "no masked input that nobody signed")
+    require(not extra, extra[0] if extra else "", "no masked input but those of opened sums")
     if not kept.kept:
         return Outcome(
             kind=ATTESTED, detail=f"{opened} sums by the coordinator's signature: masked inputs were not kept"
@@ -75,7 +75,7 @@ def check_sums(bundle: Bundle, options: Options) -> Outcome:
 
 
 def _check_digests(bundle: Bundle, attempt: Attempt, record: Round) -> None:
-    """Every masked input that came in is there, as its bank signed it."""
+    """Every masked input of an opened sum is there, as its bank signed it."""
     planned = _planned(bundle, attempt)
     for masked in record.masked:
         name = masked_file(attempt.line.attempt, masked.index)
@@ -84,14 +84,20 @@ def _check_digests(bundle: Bundle, attempt: Attempt, record: Round) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Opening:
-    """One opened sum: what was signed, the seeds that were revealed, and where that was."""
+class Opening:
+    """One opened sum: what was signed, the seeds that were revealed, and where that was.
+
+    Attributes:
+        count: d, length of the vectors; bits: b.
+    """
 
     record: Round
     seeds: Seeds
     at: Places
     clients: int
     file: str
+    count: int
+    bits: int
 
     @property
     def survivors(self) -> tuple[int, ...]:
@@ -119,24 +125,37 @@ def _check_sum(bundle: Bundle, attempt: Attempt, record: Round) -> None:
     if record.seeds is None:
         raise Refused(file, "the seeds of the masks, since masked inputs were kept")
     count, bits, clients = planned.dimension, planned.ring_bits, len(bundle.banks)
-    opening = _Opening(record=record, seeds=record.seeds, at=places(record, clients), clients=clients, file=file)
+    at = places(record, clients)
+    opening = Opening(record=record, seeds=record.seeds, at=at, clients=clients, file=file, count=count, bits=bits)
+    size = packed_size(count, bits)
+    payloads = {bank: bundle.read(masked_file(attempt.line.attempt, bank), size) for bank in opening.survivors}
+    total: NDArray[np.int64] = np.frombuffer(record.total, "<i8")
+    same = np.array_equal(lift(opened_words(opening, payloads), bits), total)
+    require(same, file, "the sum of the masked inputs without their masks as total")
+
+
+def opened_words(opening: Opening, payloads: Mapping[int, bytes]) -> NDArray[np.uint64]:
+    """The sum of the ``payloads`` by bank, without the masks of the revealed seeds, mod 2^64; its low b bits count.
+
+    Raises:
+        Refused: a seed is not the one that was committed to, or a payload is no vector.
+    """
+    count, bits = opening.count, opening.bits
     words = np.zeros(count, dtype=np.uint64)
-    for bank in opening.survivors:
-        name = masked_file(attempt.line.attempt, bank)
-        values = unpack(bundle.read(name, packed_size(count, bits)), count, bits)
+    for bank, payload in payloads.items():
+        values = unpack(payload, count, bits)
         if values is None:
-            raise Refused(name, f"{count} values of {bits} bits")
+            raise Refused(opening.file, f"{count} values of {bits} bits from bank {bank}")
         words += values
     for key in _self_keys(opening):
         words -= stream(key, count, bits)
     for survivor, dropped, key in _pair_keys(opening):
         pad = stream(key, count, bits)
         words += -pad if dropped > survivor else pad  # the survivor added the stream if the other index is higher
-    total: NDArray[np.int64] = np.frombuffer(record.total, "<i8")
-    require(np.array_equal(lift(words, bits), total), file, "the sum of the masked inputs without their masks as total")
+    return words
 
 
-def _self_keys(opening: _Opening) -> list[bytes]:
+def _self_keys(opening: Opening) -> list[bytes]:
     """The stream key of each survivor's b_u, which is the one that was committed to."""
     seeds, at, file = opening.seeds.self_, opening.at, opening.file
     require(tuple(bank for bank, _ in seeds) == opening.survivors, file, "b_u of each survivor")
@@ -146,7 +165,7 @@ def _self_keys(opening: _Opening) -> list[bytes]:
     return [self_stream_key(seed, at.t2) for _, seed in seeds]
 
 
-def _pair_keys(opening: _Opening) -> list[tuple[int, int, bytes]]:
+def _pair_keys(opening: Opening) -> list[tuple[int, int, bytes]]:
     """(survivor, dropped dealer, key of the stream that they share) for each such two."""
     file, dropped = opening.file, opening.dropped
     require(tuple(bank for bank, _ in opening.seeds.mask) == dropped, file, "a_v of each dealer that dropped out")
@@ -166,7 +185,7 @@ def _pair_keys(opening: _Opening) -> list[tuple[int, int, bytes]]:
     return keys
 
 
-def _entries(opening: _Opening) -> dict[tuple[int, int], PairSecret]:
+def _entries(opening: Opening) -> dict[tuple[int, int], PairSecret]:
     entries = {(pair.lower, pair.higher): pair for pair in opening.seeds.pairs}
     wanted = {(min(one, other), max(one, other)) for one in opening.survivors for other in opening.dropped}
     once = set(entries) == wanted and len(entries) == len(opening.seeds.pairs)
@@ -174,7 +193,7 @@ def _entries(opening: _Opening) -> dict[tuple[int, int], PairSecret]:
     return entries
 
 
-def _pair_secret(opening: _Opening, given: PairSecret, *, dropped: int, seed: bytes) -> bytes:
+def _pair_secret(opening: Opening, given: PairSecret, *, dropped: int, seed: bytes) -> bytes:
     """r_uv from a_v of the one that dropped out, against the commitment under the root that the lower one signed."""
     lower, higher, entry, at = given.lower, given.higher, given.entry, opening.at
     pair = entry.pair

@@ -102,32 +102,43 @@ def _check_interrupted(line: AttemptLine) -> None:
 
 
 def _check_attempt(bundle: Bundle, attempt: Attempt, record: Round) -> int:
-    """All signatures of one attempt; how many they are."""
-    file, line = attempt.file, attempt.line
-    clients = len(bundle.banks)
+    """All of one attempt; how many signatures it has."""
+    file, clients = attempt.file, len(bundle.banks)
     for messages in (record.advertised, record.dealings, record.masked, record.agreed, record.revealed):
         found = indices(messages)
         require(found == tuple(sorted(set(found))), file, "the banks of each step by rising index, each once")
         require(not found or found[-1] < clients, file, "banks of the roster only")
     _check_keys(record, file)
+    _check_order(record, file)
     at = places(record, clients)
-    signatures = _Signatures(bundle, file)
+    count = check_signatures_of(record, at, coordinator=bundle.coordinator, banks=bundle.banks, file=file)
+    if at.t2:
+        _check_config(bundle, attempt, record, at.kid)
+    _check_line(attempt.line, record, at, file)
+    return count
+
+
+def check_signatures_of(record: Round, at: Places, *, coordinator: bytes, banks: Sequence[bytes], file: str) -> int:
+    """Every signature of one attempt, in the order of the protocol; how many they are.
+
+    Raises:
+        Refused: one does not hold.
+    """
+    signatures = _Signatures(coordinator, banks, file)
     signatures.server("session", record.session_signature, SIGN_SESSION, record.session)
     for entry in record.advertised:
         public = (entry.share_key, entry.mask_key, entry.share_kem, entry.mask_kem)
         signatures.bank("keys", entry, SIGN_ADVERTISE, at.kid, number(entry.index), *public)
-    _check_order(record, file)
     if at.t1:
-        root = slots_root({entry.index: _member(entry) for entry in record.advertised}, clients)
+        root = slots_root({entry.index: _member(entry) for entry in record.advertised}, len(banks))
         signatures.server("list of U1", record.members_signature, SIGN_MEMBERS, at.kid, root)
     for dealing in record.dealings:
         shared = (at.kid, at.t1, number(dealing.index), dealing.root, dealing.commitment)
         signatures.bank("dealing", dealing, SIGN_SHARE, *shared)
     if at.t2:
-        root = slots_root({dealing.index: _dealer(dealing) for dealing in record.dealings}, clients)
+        root = slots_root({dealing.index: _dealer(dealing) for dealing in record.dealings}, len(banks))
         signatures.server("list of U2", record.dealers_signature, SIGN_DEALERS, at.kid, at.t1, root)
         signatures.server("round", record.round_config_signature, SIGN_ROUND, at.kid, record.round_config)
-        _check_config(bundle, attempt, record, at.kid)
     for masked in record.masked:
         signatures.bank("masked input", masked, SIGN_MASK, at.sid, at.t2, number(masked.index), masked.digest)
     survivors = numbers(indices(record.masked))
@@ -138,21 +149,21 @@ def _check_attempt(bundle: Bundle, attempt: Attempt, record: Round) -> int:
     for revealed in record.revealed:
         said = (at.sid, at.t2, number(revealed.index), survivors, revealed.digest)
         signatures.bank("shares", revealed, SIGN_UNMASK, *said)
-    _check_line(line, record, at, file)
     return signatures.count
 
 
 class _Signatures:
     """Verifies and counts the signatures of one file."""
 
-    def __init__(self, bundle: Bundle, file: str) -> None:
-        self._bundle = bundle
+    def __init__(self, coordinator: bytes, banks: Sequence[bytes], file: str) -> None:
+        self._coordinator = coordinator
+        self._banks = banks
         self._file = file
         self.count = 0
 
     def server(self, what: str, signature: bytes, context: bytes, *parts: bytes) -> None:
         """One of the coordinator."""
-        holds = is_signed(self._bundle.coordinator, signature, context, *parts)
+        holds = is_signed(self._coordinator, signature, context, *parts)
         require(holds, self._file, f"the coordinator's signature on its {what}")
         self.count += 1
 
@@ -160,7 +171,7 @@ class _Signatures:
         self, what: str, message: Advertise | Dealing | Masked | Agree | Revealed, context: bytes, *parts: bytes
     ) -> None:
         """One of the bank that sent ``message``."""
-        holds = is_signed(self._bundle.banks[message.index], message.signature, context, *parts)
+        holds = is_signed(self._banks[message.index], message.signature, context, *parts)
         require(holds, self._file, f"the signature of bank {message.index} on its {what}")
         self.count += 1
 
