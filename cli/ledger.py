@@ -13,7 +13,7 @@ from fedsec.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dp.ledger import Balance, Lost, RunHistory, Verification
+    from dp.ledger import Balance, Form, Lost, RunHistory, Verification
 
 _LEDGER_HELP = "Path or database URL of the ledger; default: FEDSEC_LEDGER, else a file in your private folder."
 
@@ -183,16 +183,19 @@ def verify(
     metavar="FILE",
     help="Ending in .json: every entry, to be verified. Ending in .csv: a table to be read. No file yet.",
 )
+@click.option("--public", is_flag=True, help="JSON that names no data set and no holder, and verifies all the same.")
 @_common
-def export(dataset: str | None, out: str, location: str | None, *, as_json: bool) -> None:
+def export(dataset: str | None, out: str, location: str | None, *, public: bool, as_json: bool) -> None:
     """Write the ledger into FILE: as JSON for `fedsec ledger verify`, or as a CSV table of what was charged when.
 
     Neither holds a key, a path or a record. The JSON holds every entry, since the chain holds only with all of them,
-    and the head, countersigned by this machine; DATASET limits the table.
+    and the head, countersigned by this machine; DATASET limits the table. --public puts a pseudonym
+    in the place of each data set's name.
 
     \b
     Examples:
       fedsec ledger export --out audit.json
+      fedsec ledger export --public --out extract.json
       fedsec ledger export fraud-2024 --out fraud-2024.csv
     """
     from dp.ledger import Ledger
@@ -205,10 +208,13 @@ def export(dataset: str | None, out: str, location: str | None, *, as_json: bool
             f"a JSON export holds every entry, not those of {dataset} alone: the chain holds only whole",
             remedy="leave the data set out, or write a table: --out table.csv",
         )
+    if public and path.suffix == ".csv":
+        raise ConfigError("a table names data sets", remedy="leave --public out, or write JSON: --out extract.json")
     with Ledger.open(location, create=False) as opened:
         if dataset is not None:
             _check_known(dataset, opened.balances())
-        content = opened.export().encode() if path.suffix == ".json" else opened.table(dataset)
+        form: Form = "public" if public else "full"
+        content = opened.export(form).encode() if path.suffix == ".json" else opened.table(dataset)
         head, public_key = opened.head, opened.public_key.hex()
     try:
         with path.open("xb") as file:

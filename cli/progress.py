@@ -146,11 +146,13 @@ def _print_statement(console: Console, statement: PrivacyStatement, *, corrupt: 
     console.print(Text("Privacy statement", style="bold"), f"{', '.join(statement.brands)}")
     if not statement.private:
         console.print(f"NOT PRIVATE: {_WHY_NOT_PRIVATE}", style="bold red", soft_wrap=True)
-    would = "" if statement.private else "with noise from the operating system it would be "
+    claim = ""
+    if statement.epsilon is not None and statement.planned_epsilon is not None:
+        claim = (
+            f"ε = {statement.epsilon:.3f} (reserved {statement.planned_epsilon:.3f}) at δ = {_short(statement.delta)}; "
+        )
     console.print(
-        f"{would}ε = {statement.epsilon:.3f} (reserved {statement.planned_epsilon:.3f}) "
-        f"at δ = {_short(statement.delta)}; "
-        f"unit: one {statement.unit}; neighbours: {statement.neighbours}; "
+        f"{claim}unit: one {statement.unit}; neighbours: {statement.neighbours}; "
         f"{'a record' if statement.unit_rows is None else 'an entity'} is in the training or the held-out part, never "
         "in both",
         soft_wrap=True,

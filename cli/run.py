@@ -240,7 +240,7 @@ def _result(run: Run, summary: RunSummary, seconds: dict[str, float]) -> dict[st
         "run": str(run.directory.path),
         "private": statement.private,
         "privacy": {
-            "epsilon": statement.epsilon if statement.private else None,
+            "epsilon": statement.epsilon,
             "delta": statement.delta,
             "unit": statement.unit,
             "unit_rows": statement.unit_rows,

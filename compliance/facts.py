@@ -304,8 +304,14 @@ class Facts(_Frozen):
     survivors_least: int | None = fact(
         "fewest banks in any opened sum; None: fewer than 5", D.OPERATION, ge=FEWEST_BANKS
     )
-    epsilon: float = fact("spent against the target adversary, the larger of the two parts", D.PARAMETER, ge=0.0)
-    planned_epsilon: float = fact("reserved for it before anything was released", D.PARAMETER, ge=0.0)
+    epsilon: float | None = fact(
+        "spent against the target adversary, the larger of the two parts; None: not private, nothing holds",
+        D.PARAMETER,
+        ge=0.0,
+    )
+    planned_epsilon: float | None = fact(
+        "reserved for it before anything was released; None: not private, nothing holds", D.PARAMETER, ge=0.0
+    )
     delta: float = fact("of every epsilon here", D.PARAMETER, ge=0.0, lt=1.0)
     eta: float = fact("distance of the sampler from the exact distribution, summed", D.PARAMETER, ge=0.0)
     unit: Unit = fact("whose contribution the guarantee hides", D.PARAMETER)
@@ -334,8 +340,8 @@ class Facts(_Frozen):
 
     @property
     def conservative(self) -> bool:
-        """Whether epsilon is at most 1 (this project's conservative setting)."""
-        return self.epsilon <= 1.0
+        """Whether epsilon is at most 1 (this project's conservative setting); False where none holds."""
+        return self.epsilon is not None and self.epsilon <= 1.0
 
     @property
     def quality_may_leave(self) -> bool:
@@ -355,8 +361,8 @@ class Facts(_Frozen):
 
     @property
     def odds(self) -> float:
-        """e^epsilon; infinite where a float cannot hold it."""
-        return math.exp(self.epsilon) if self.epsilon < 700 else math.inf
+        """e^epsilon; infinite where a float cannot hold it, or where no epsilon holds."""
+        return math.inf if self.epsilon is None or self.epsilon >= 700 else math.exp(self.epsilon)
 
     @property
     def budgeted(self) -> tuple[Balance, ...]:

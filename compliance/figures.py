@@ -163,7 +163,8 @@ def _final(facts: Facts) -> Picture | None:
 
 
 def _budget(facts: Facts) -> Picture | None:
-    if not facts.attempts:
+    reserved = facts.planned_epsilon
+    if not facts.attempts or reserved is None:
         return None
     index = [attempt.index for attempt in facts.attempts]
     spent = [attempt.epsilon for attempt in facts.attempts]
@@ -171,18 +172,18 @@ def _budget(facts: Facts) -> Picture | None:
 
     def draw(axes: Axes) -> None:
         axes.step(index, spent, where="post", color=FIRST, linewidth=2)
-        _limit(axes, facts.planned_epsilon, "reserved for this run")
+        _limit(axes, reserved, "reserved for this run")
         if aborted:
             x, y = [a.index for a in aborted], [a.epsilon for a in aborted]
             axes.plot(x, y, "x", color=ALARM, markersize=7, markeredgewidth=2, label="aborted, charged")
             axes.legend(loc="lower right", frameon=False, labelcolor=INK, fontsize=10)
-        axes.set(xlabel="attempt", ylabel="ε spent, training", ylim=(0, facts.planned_epsilon * 1.15 or 1))
+        axes.set(xlabel="attempt", ylabel="ε spent, training", ylim=(0, reserved * 1.15 or 1))
 
     return Picture(
         title="Privacy spent by attempt",
         svg=inline_svg(draw, "budget"),
         alternative=f"The training account's ε of this run rises to {spent[-1]:.3g} over {len(index)} attempts;"
-        f" {facts.planned_epsilon:.3g} was reserved.",
+        f" {reserved:.3g} was reserved.",
         caption=f"ε at δ = {figure(facts.delta)} for one {facts.unit.value}, against"
         f" {facts.against}. The dashed line was reserved before the run and cannot be passed.",
     )

@@ -74,7 +74,7 @@ def _result(facts: Facts) -> str:
 
 
 def _privacy(facts: Facts) -> str:
-    if not facts.private:
+    if facts.epsilon is None:
         return (
             "This run gives NO privacy. Its noise was deterministic, for debugging only, and none of the privacy"
             " figures in this report holds."

@@ -49,7 +49,9 @@ def figure(value: float) -> str:
 
 
 def odds(facts: Facts) -> str:
-    """e^epsilon as a number to read."""
+    """e^epsilon as a number to read; without limit where no epsilon holds."""
+    if facts.epsilon is None:
+        return "without limit"
     return figure(facts.odds) if facts.odds < 1e6 else "more than a million"
 
 

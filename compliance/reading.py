@@ -123,7 +123,7 @@ def _audit(records: RunRecords) -> Audit | None:
     audit, statement = records.audit, records.statement
     if audit is None:
         return None
-    stated = next((each for each in statement.parameters if each.name == ReleaseName.TRAINING), None)
+    stated = next((each for each in statement.parameters if each.name == ReleaseName.TRAINING.value), None)
     same = stated is not None and all(
         math.isclose(one, other, rel_tol=1e-6)
         for one, other in (

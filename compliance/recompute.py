@@ -15,7 +15,7 @@ import msgspec
 
 from dp.accounting import epsilon
 from dp.events import Composed, DiscreteGaussianSum, DpEvent, PoissonSampled, Repeated
-from dp.statement import AdversaryBound, PrivacyStatement, Release
+from dp.statement import PrivacyStatement, Release
 from fedsec.errors import ConfigError
 
 TOLERANCE = 1e-6  # relative; the accountant itself rounds up by less
@@ -29,11 +29,14 @@ def check_epsilons(statement: PrivacyStatement) -> None:
     """
     counted = next((bound.shares for bound in statement.adversaries if bound.target), None)
     stated: list[tuple[str, float | None, float]] = [
-        ("", statement.epsilon, _epsilon(statement, _charged)),
-        ("", statement.epsilon, _epsilon(statement, _charged, counted)),
-        (" (reserved)", statement.planned_epsilon, _epsilon(statement, _planned)),
+        ("", statement.epsilon, _holding(statement, _charged)),
+        ("", statement.epsilon, _holding(statement, _charged, counted)),
+        (" (reserved)", statement.planned_epsilon, _holding(statement, _planned)),
     ]
-    stated += [(f" against {bound.name}", bound.epsilon, _against(statement, bound)) for bound in statement.adversaries]
+    stated += [
+        (f" against {bound.name}", bound.epsilon, _holding(statement, _charged, bound.shares))
+        for bound in statement.adversaries
+    ]
     for which, said, found in stated:
         claimed = math.inf if said is None else said
         if not (claimed == found or math.isclose(claimed, found, rel_tol=TOLERANCE)):
@@ -43,9 +46,9 @@ def check_epsilons(statement: PrivacyStatement) -> None:
             )
 
 
-def _against(statement: PrivacyStatement, bound: AdversaryBound) -> float:
-    """What ``bound`` may state: nothing holds against anybody where noise can be repeated."""
-    return _epsilon(statement, _charged, bound.shares) if statement.private else math.inf
+def _holding(statement: PrivacyStatement, count: Callable[[Release], int], shares: int | None = None) -> float:
+    """What may be stated: nothing holds against anybody where noise can be repeated."""
+    return _epsilon(statement, count, shares) if statement.private else math.inf
 
 
 def _epsilon(statement: PrivacyStatement, count: Callable[[Release], int], shares: int | None = None) -> float:

@@ -12,15 +12,49 @@ from typing import Literal
 
 from dp.accounting import epsilon
 from dp.events import DpEvent
-from dp.statement import AdversaryBound
+from dp.statement import AdversaryBound, AdversaryName
 from fedsec.errors import ConfigError
 
-SEES = {
+SEES: dict[AdversaryName, str] = {
     "released-model": "the sequence of models, while every surviving bank added its share",
     "colluding-banks": "up to c banks without the server: the sequence of models and their own shares",
     "server-and-banks": "the server with up to c banks: every opened sum, after the worst allowed dropouts",
     "everyone-else": "the server with all other banks: one bank's own contribution, under its share alone",
 }
+
+_GENERATOR = "the operating system's randomness cannot be predicted and AES-256-CTR cannot be told from random"
+_OWN_BANK = "the bank that holds the record: it clips, adds its whole share of noise and tells nobody its sum"
+_OWN_COINS = "the same bank: it draws its batches by secret coins"
+_SERVER_OUTSIDE = "the server: it shows this adversary the models and none of the sums' masks, shares or messages"
+
+
+def trusts(name: AdversaryName, *, local: bool, corrupt: int, shares: int) -> tuple[str, ...]:
+    """What must hold for the bound against the adversary ``name``: who is trusted with what (docs/privacy.md).
+
+    Args:
+        name: of the adversary; local: of local mode, where the record's own bank is relied on and nobody else.
+        corrupt: c; shares: how many noise shares count.
+    """
+    if local:
+        return (_OWN_BANK, _OWN_COINS, _GENERATOR)
+    if name == "everyone-else":
+        return (_OWN_BANK, _GENERATOR)
+    honest = (
+        f"at least {shares} banks in every opened sum: each clips, adds its whole share of noise and tells it nobody"
+    )
+    if name == "released-model":
+        return (honest, _SERVER_OUTSIDE, _GENERATOR)
+    few = f"no more than {corrupt} banks work together" + ("" if name == "colluding-banks" else " with the server")
+    if name == "colluding-banks":
+        return (honest, few, _SERVER_OUTSIDE, _GENERATOR)
+    return (
+        honest,
+        few,
+        "nobody with what happens to messages: secure aggregation opens nothing but sums over at least the threshold "
+        "of banks, under the assumptions of docs/proof.md",
+        "whoever admits banks: the roster's keys belong to different banks",
+        _GENERATOR,
+    )
 
 
 def adversary_bounds(
@@ -52,7 +86,7 @@ def adversary_bounds(
         raise ConfigError("a sum is opened only with at least h + c inputs")
     local = mode == "local"
     target = "everyone-else" if local else "server-and-banks"
-    shares = {
+    shares: dict[AdversaryName, int] = {
         "released-model": min_survivors,
         "colluding-banks": min_survivors - corrupt,
         "server-and-banks": honest_inputs,
@@ -66,6 +100,7 @@ def adversary_bounds(
             AdversaryBound(
                 name=name,
                 sees=sees,
+                trusts=trusts(name, local=local, corrupt=corrupt, shares=counted),
                 shares=counted,
                 epsilon=value if math.isfinite(value) else None,
                 target=name == target,

@@ -123,11 +123,12 @@ def balances(ledger: Ledger, run: str) -> tuple[Balance, ...]:
     return ledger.balances(tuple(dict.fromkeys(charge.account for charge in ledger.charges(run))))
 
 
-def charged_parts(ledger: Ledger, run: str) -> dict[str, tuple[str, ...]]:
+def charged_parts(ledger: Ledger, run: str) -> dict[str, tuple[Part, ...]]:
     """The split parts whose accounts pay for each release of ``run``."""
-    parts: dict[str, tuple[str, ...]] = {}
+    parts: dict[str, tuple[Part, ...]] = {}
     for charge in ledger.charges(run):
-        parts[charge.release] = (*parts.get(charge.release, ()), charge.account.part)
+        part: Part = TRAINING if charge.account.part == TRAINING else HOLDOUT
+        parts[charge.release] = (*parts.get(charge.release, ()), part)
     return parts
 
 

@@ -9,12 +9,22 @@ import msgspec
 from dp.accounting import epsilon, pld_epsilon
 from dp.adversaries import adversary_bounds
 from dp.events import Composed, DpEvent, Repeated
-from dp.statement import AdversaryBound, CohortParameters, MechanismParameters, PrivacyStatement, Release
-from fl_engine.plan import ENTITY, ETA, RECORD, PlannedSum, TaskPlan
+from dp.statement import (
+    FORMAT,
+    FRAMEWORK,
+    AdversaryBound,
+    CohortParameters,
+    MechanismParameters,
+    PrivacyStatement,
+    Release,
+)
+from fl_engine import disclosures
+from fl_engine.disclosures import DataOrigin, release_name
+from fl_engine.plan import ENTITY, ETA, RECORD, Part, PlannedSum, TaskPlan
 from fl_engine.records import RoundRecord
 
 INTERRUPTED = "the run was interrupted; whether the sum was opened is not known"
-CONSERVATIVE = 1.0  # this project's line; NIST SP 800-226 leaves the choice to whoever publishes
+CONSERVATIVE = 1.0  # this project's line, as it was that of NIST SP 800-226's draft (docs/privacy.md, "Whose line ...")
 ACCOUNTANT = "fedsec zCDP and Renyi accountant, version 1"
 _CONVERSION = "conversion by Canonne, Kamath, Steinke 2020 (arXiv 2004.00010), Proposition 12"
 THEOREMS = {
@@ -74,9 +84,11 @@ def privacy_statement(
     *,
     begun: Mapping[str, int],
     records: Sequence[RoundRecord],
-    charged_to: Mapping[str, tuple[str, ...]],
+    charged_to: Mapping[str, tuple[Part, ...]],
     brands: tuple[str, ...],
     outside_ledger: tuple[str, ...],
+    origin: DataOrigin,
+    key_exchange: str,
 ) -> PrivacyStatement:
     """What may be claimed of a run.
 
@@ -86,30 +98,40 @@ def privacy_statement(
         records: one per attempt.
         charged_to: split parts whose accounts paid, by the sum's name.
         brands: upper-case warnings.
-        outside_ledger: releases that no account paid for.
+        outside_ledger: releases that no account paid for; empty where there is none.
+        origin: how the records came.
+        key_exchange: of the run's sessions.
+
+    Raises:
+        IncompleteStatementError: something that the statement has to say is not known.
     """
+    private = not plan.insecure_deterministic_noise
     opened = [record for record in records if record.status == "opened"]
     # A sum may have been opened in an attempt that was interrupted: by how many is then known by the plan alone.
     known = all(record.reason != INTERRUPTED for record in records)
     least = min((record.survivors for record in opened), default=plan.min_survivors) if known else plan.min_survivors
-    spent = _epsilon(plan, begun)
+    spent = _epsilon(plan, begun) if private else None
     planned = {s.name: s.attempts for s in plan.sums}
     return PrivacyStatement(
-        private=not plan.insecure_deterministic_noise,
+        version=FORMAT,
+        framework=FRAMEWORK,
+        private=private,
         brands=brands,
         epsilon=spent,
-        planned_epsilon=_epsilon(plan, planned),
+        planned_epsilon=_epsilon(plan, planned) if private else None,
         delta=plan.delta,
         eta=ETA,  # the cap that every epsilon here is computed with, not the smaller sum: it can be recomputed
-        unit=plan.unit,
+        unit=RECORD if plan.unit_rows is None else ENTITY,
         unit_rows=plan.unit_rows,
         protects=PROTECTS[plan.unit].format(rows="1 row" if plan.unit_rows == 1 else f"{plan.unit_rows} rows"),
         neighbours="zero-out",
         mode=plan.mode,
+        query_model=disclosures.QUERY_MODEL,
         adversaries=_bounds(plan, begun, least),
         accountant=ACCOUNTANT,
         theorem=THEOREMS[plan.mode],
-        cross_checks=_cross_checks(plan, begun),
+        proofs=disclosures.proofs(plan),
+        cross_checks=_cross_checks(plan, begun) if private else {},
         cohort=CohortParameters(
             clients=plan.clients,
             corrupt=plan.corrupt,
@@ -121,7 +143,7 @@ def privacy_statement(
         slots=sum(plan.slots),
         releases=tuple(
             Release(
-                name=s.name,
+                name=release_name(s),
                 account=s.part,
                 charged_to=charged_to[s.name],
                 mechanism=MECHANISMS[plan.unit][s.name],
@@ -132,10 +154,19 @@ def privacy_statement(
             )
             for s in plan.sums
         ),
+        preparation=disclosures.preparation(plan, origin),
+        sampling=disclosures.sampling(plan),
+        noise=disclosures.noise(plan),
+        floating_point=disclosures.floating_point(),
+        side_channels=disclosures.SIDE_CHANNELS,
+        key_exchange=key_exchange,  # type: ignore[arg-type]  # the statement checks that it is one of the two
+        constants=disclosures.constants(plan),
+        data_exposure=disclosures.data_exposure(plan, origin),
+        bias=disclosures.BIAS,
         noise_against_banks=_noise_against_banks(plan, least),
         outside_ledger=outside_ledger,
         voids=(SIMULATED, *voids(plan.unit)),
-        conservative=spent <= CONSERVATIVE,
+        conservative=spent is not None and spent <= CONSERVATIVE,
     )
 
 
@@ -182,7 +213,7 @@ def _cross_checks(plan: TaskPlan, begun: Mapping[str, int]) -> dict[str, float]:
 def _parameters(planned: PlannedSum) -> MechanismParameters:
     mechanism = planned.mechanism
     return MechanismParameters(
-        name=planned.name,
+        name=release_name(planned),
         noise_multiplier=mechanism.noise_multiplier,
         sampling_rate=mechanism.sampling_rate,
         clip=mechanism.clip,

@@ -27,6 +27,7 @@ from fl_engine import charging
 from fl_engine.bank import Bank
 from fl_engine.coordinator import Coordinator, Evaluate, Progress
 from fl_engine.data.dataset import Dataset, public_holdout
+from fl_engine.disclosures import DataOrigin
 from fl_engine.evaluation import exact_metrics
 from fl_engine.evidence import report_key
 from fl_engine.evidence.archive import STATEMENT, Archive, subjects_of_run
@@ -435,6 +436,18 @@ class Run:
             charged_to=charging.charged_parts(self._ledger, self.directory.name),
             brands=brands_of(self.plan),
             outside_ledger=tuple(outside),
+            origin=self._origin(),
+            key_exchange=self.plan.session(self.plan.sums[0], 0, self.roster.digest).key_exchange,
+        )
+
+    def _origin(self) -> DataOrigin:
+        """How the records came, as far as the statement has to tell."""
+        if self.dataset.source == "synthetic":
+            return DataOrigin(source="synthetic", schema="generated", banks="generated")
+        return DataOrigin(
+            source="own data",
+            schema="declared" if self.data.schema_file else "inferred",
+            banks="by column" if self.data.bank_column else "dealt",
         )
 
     def _fraud_share(self) -> float | None:

@@ -130,7 +130,7 @@ def _check_config(run: Path, statement: PrivacyStatement) -> None:
     budget = config.get("epsilon", math.inf)
     _require(
         run,
-        isinstance(budget, int | float) and statement.planned_epsilon <= budget * (1 + _TOLERANCE),
+        isinstance(budget, int | float) and (statement.planned_epsilon or 0.0) <= budget * (1 + _TOLERANCE),
         "privacy.json reserves more than the ε that config.toml asks for",
     )
 

@@ -183,6 +183,8 @@ def run_setting(run: Path) -> Setting:
     records = read_run(run)
     statement, summary = records.statement, records.summary
     check_records(run, records)
+    stated = statement.epsilon
+    assert stated is not None  # it is of a private run: that was checked
     if statement.unit_rows is not None:
         raise ConfigError(
             f"{run} protects entities with all their rows, and the attacks are on single records",
@@ -228,14 +230,14 @@ def run_setting(run: Path) -> Setting:
         else grid,
         shares=noise_shares(statement),
         openings=max(1, release.charged * _count(release.event)),
-        epsilon=statement.epsilon,
+        epsilon=stated,
         delta=statement.delta,
         eta=statement.eta,
         model=model,
         weights=_weights(run / "model.safetensors", model),
         numeric_width=(scaling.dimension - 1) // 2,
     )
-    if setting.spent(openings=setting.openings) > statement.epsilon * (1 + 1e-6):
+    if setting.spent(openings=setting.openings) > stated * (1 + 1e-6):
         raise ConfigError(f"{run}: the training sums alone spend more than the stated ε")
     return setting
 

@@ -6,12 +6,13 @@ replay; nothing else is stored that could disagree with it.
 
 from dp.ledger.accounts import Account, Balance, Charge
 from dp.ledger.closing import Closing, SignedClosing, sign_closing
-from dp.ledger.entries import Lost
 from dp.ledger.export import Export
 from dp.ledger.heads import CountersignedHead, Head, add_heads, countersign, encode_heads, read_heads
 from dp.ledger.history import ReleaseCount, RunHistory
 from dp.ledger.ledger import DEFAULT_DELTA, Ledger
 from dp.ledger.location import Location, resolve
+from dp.ledger.payloads import Lost
+from dp.ledger.public_form import Form
 from dp.ledger.verification import Step, Verification, countersign_verified, verify_ledger
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Closing",
     "CountersignedHead",
     "Export",
+    "Form",
     "Head",
     "Ledger",
     "Location",

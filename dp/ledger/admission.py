@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from dp.accounting import ORDERS, PrivacyFilter, converted, rdp
 from dp.events import DpEvent, NonPrivate
 from dp.ledger.accounts import Account, Charge
-from dp.ledger.entries import Refused
+from dp.ledger.payloads import Refused, Reserved
 from dp.ledger.state import Budget, State
 from fedsec.errors import BudgetError, LocalProtocolError
 
@@ -92,16 +92,16 @@ def spent(load: Total, delta: float) -> float:
     return math.inf if load.unbounded else converted(load.rdp, delta, load.eta)
 
 
-def refusal(state: State, *, run: str, charges: tuple[Charge, ...], private: bool, at: str) -> Refused | None:
-    """The first account that cannot pay for the plan, as the entry to record; ``None`` where all can.
+def refusal(state: State, plan: Reserved) -> Refused | None:
+    """The first account that cannot pay for ``plan``, as the entry to record; ``None`` where all can.
 
     Raises:
         LocalProtocolError: an event is out of range.
     """
-    for account in dict.fromkeys(charge.account for charge in charges):
-        asked = [charge for charge in charges if charge.account == account]
+    for account in dict.fromkeys(charge.account for charge in plan.charges):
+        asked = [charge for charge in plan.charges if charge.account == account]
         now = total(state, account)
-        then = now.plus((charge, charge.count, private) for charge in asked)
+        then = now.plus((charge, charge.count, plan.private) for charge in asked)
         budget = state.budget(account)
         if budget is None:
             continue
@@ -109,15 +109,16 @@ def refusal(state: State, *, run: str, charges: tuple[Charge, ...], private: boo
         first = [charge for known, charge in earlier if known is earlier[0][0]] or asked
         if not _admits(budget, then, first=first):
             return Refused(
-                run=run,
+                run=plan.run,
                 account=account,
-                private=private,
+                private=plan.private,
                 asked_epsilon=finite_or_none(spent(then, budget.delta)),
                 asked_eta=then.eta,
                 spent_epsilon=finite_or_none(spent(now, budget.delta)),
                 budget_epsilon=budget.epsilon,
                 delta=budget.delta,
-                at=at,
+                salt=plan.salt,
+                at=plan.at,
             )
     return None
 

@@ -20,8 +20,8 @@ from typing import Literal
 
 import msgspec
 
-from dp.ledger.entries import Lost
 from dp.ledger.heads import CountersignedHead
+from dp.ledger.payloads import Lost
 
 Kind = Literal["cut off", "rewritten", "forked", "replaced", "misnumbered"]
 

@@ -1,8 +1,9 @@
 """A ledger as one JSON file that can be verified without a database: every entry, and countersigned heads.
 
-``{"version": 1, "public_key": ..., "entries": [{"seq", "payload", "hash", "signature"}, ...], "heads": [...]}``, binary
-values in lower-case hex, each payload the exact text that its hash covers. It holds what an auditor gets from the
-ledger's file, so no signing key, no split key and no path. Always whole: the chain holds only with every entry.
+``{"version": 1, "form": ..., "public_key": ..., "entries": [{"seq", "payload", "hash", "signature"}, ...], "heads":
+[...]}``, binary values in lower-case hex. In the form "full" each payload is the text that the ledger holds; in the
+form "public", an extract, the text that its hash covers, which names no data set and no holder. Neither holds a signing
+key, a split key or a path. Always whole: the chain holds only with every entry.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 
 from dp.ledger.entries import GENESIS, Entry
 from dp.ledger.heads import CountersignedHead, Hex32, Hex64, check_heads
+from dp.ledger.public_form import Form, public_text
 from fedsec.errors import ConfigError
 
 
@@ -31,19 +33,21 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The file; ``public_key`` is the ledger's own word and proves nothing."""
 
     version: Literal[1] = 1
+    form: Form
     public_key: Hex32
     entries: tuple[ExportedEntry, ...]
     heads: tuple[CountersignedHead, ...]
 
     @classmethod
-    def of(cls, entries: Sequence[Entry], public_key: bytes, heads: Sequence[CountersignedHead]) -> Self:
-        """The export of ``entries``, whose chain holds."""
+    def of(cls, entries: Sequence[Entry], public_key: bytes, heads: Sequence[CountersignedHead], *, form: Form) -> Self:
+        """The export of a ledger's ``entries``, whose chain holds, in ``form``."""
         return cls(
+            form=form,
             public_key=public_key.hex(),
             entries=tuple(
                 ExportedEntry(
                     seq=entry.seq,
-                    payload=bytes(entry.payload).decode(),
+                    payload=(entry.payload if form == "full" else public_text(entry.payload)).decode(),
                     hash=entry.hash.hex(),
                     signature=entry.signature.hex(),
                 )
@@ -64,6 +68,7 @@ class ExportedLedger:
         entries: the entries; resumes, complaint, structure: None, since a file that cannot be read whole is refused;
             extras: empty, since nothing else fits the format.
         heads: the countersigned heads in the file, signatures checked.
+        form: that the file says its entries have.
     """
 
     resumes: int | None = None
@@ -85,6 +90,7 @@ class ExportedLedger:
             ) from error
         check_heads(export.heads, origin=str(path))
         self.heads = export.heads
+        self.form = export.form
         self.entries: list[Entry] = []
         previous = GENESIS
         for line in export.entries:

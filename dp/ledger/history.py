@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from dp.ledger.accounts import Account
-from dp.ledger.entries import Refused
+from dp.ledger.payloads import Refused
 from dp.ledger.state import Run, State
 
 

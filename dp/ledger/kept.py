@@ -21,10 +21,10 @@ from pathlib import Path
 
 import msgspec
 
-from dp.ledger.entries import Lost
 from dp.ledger.heads import CountersignedHead, Head, countersign, decode_heads, encode_heads
 from dp.ledger.keys import load_key_file, new_key_file, write_durably
 from dp.ledger.location import Location
+from dp.ledger.payloads import Lost
 from fedsec.errors import ConfigError, LedgerError
 from fedsec.home import private_folder
 

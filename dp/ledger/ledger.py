@@ -12,16 +12,19 @@ import secrets
 from collections.abc import Sequence
 from types import TracebackType
 
+from msgspec.structs import replace
+
 from dp.ledger.accounts import LOCAL_HOLDER, Account, Balance, Charge
 from dp.ledger.admission import budget_error, course, finite_or_none, refusal, spent, total
 from dp.ledger.closing import SignedClosing
-from dp.ledger.entries import BudgetSet, Burnt, Lost, Reserved, Settled, SplitFixed
 from dp.ledger.export import Export
-from dp.ledger.heads import Head
+from dp.ledger.heads import CountersignedHead, Head
 from dp.ledger.history import RunHistory, history
 from dp.ledger.kept import KeptHeads
 from dp.ledger.location import Location, resolve
 from dp.ledger.log import Log, now
+from dp.ledger.payloads import BudgetSet, Burnt, Lost, Reserved, Settled, SplitFixed
+from dp.ledger.public_form import Form
 from dp.ledger.splits import commitment, create_split_key, load_split_key
 from dp.ledger.table import table
 from dp.ledger.verification import Verification, verify_ledger
@@ -83,10 +86,17 @@ class Ledger:
         with self._log.reading():
             return self._log.head
 
-    def export(self) -> Export:
-        """Everything that an auditor needs, and no secret: see :mod:`dp.ledger.export`."""
+    def export(self, form: Form = "full", heads: Sequence[CountersignedHead] | None = None) -> Export:
+        """Everything that an auditor needs, and no secret: see :mod:`dp.ledger.export`.
+
+        Args:
+            form: "public" for an extract that names no data set and no holder, and verifies like the ledger.
+            heads: countersigned, to go with it; default: the last, countersigned with this machine's own key.
+        """
         with self._log.reading():
-            return Export.of(self._log.entries(), self._log.public_key, [KeptHeads.sign(self._log.head, at=now())])
+            if heads is None:
+                heads = [KeptHeads.sign(self._log.head, at=now())]
+            return Export.of(self._log.entries(), self._log.public_key, heads, form=form)
 
     def table(self, dataset: str | None = None) -> bytes:
         """Every entry, or what concerns ``dataset``, as CSV for people: see :mod:`dp.ledger.table`."""
@@ -115,7 +125,8 @@ class Ledger:
             ConfigError: a value is out of its range.
         """
         with self._log.writing() as pending:
-            pending.append(BudgetSet(holder=holder, dataset=dataset, epsilon=epsilon, delta=delta, at=now()))
+            salt = self._log.salt
+            pending.append(BudgetSet(holder=holder, dataset=dataset, epsilon=epsilon, delta=delta, salt=salt, at=now()))
 
     def reserve(
         self,
@@ -150,12 +161,13 @@ class Ledger:
             private=private,
             brands=tuple(brands),
             layout=layout,
+            salt=self._log.salt,
             at=now(),
         )
         with self._log.writing() as pending:
             self._log.state.check(plan)
             plan = self._log.state.charged_for_its_split(plan)
-            refused = refusal(self._log.state, run=run, charges=plan.charges, private=private, at=plan.at)
+            refused = refusal(self._log.state, plan)
             pending.append(refused or plan)
         if refused is not None:
             raise budget_error(refused)
@@ -231,12 +243,12 @@ class Ledger:
             fixed = self._log.state.splits.get((holder, dataset))
             if fixed is not None:
                 return load_split_key(secrets_path, holder=holder, dataset=dataset, committed=fixed.commitment)
-            draft = SplitFixed(holder=holder, dataset=dataset, fraction=fraction, commitment=b"", at=now())
+            draft = SplitFixed(
+                holder=holder, dataset=dataset, fraction=fraction, commitment=b"", salt=self._log.salt, at=now()
+            )
             self._log.state.check(draft)
             key = create_split_key(secrets_path, holder=holder, dataset=dataset)
-            pending.append(
-                SplitFixed(holder=holder, dataset=dataset, fraction=fraction, commitment=commitment(key), at=draft.at)
-            )
+            pending.append(replace(draft, commitment=commitment(key)))
         return key
 
     def split_changed(self, dataset: str, fraction: float, *, holder: str = LOCAL_HOLDER) -> bool:

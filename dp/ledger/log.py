@@ -19,30 +19,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
 from dp.ledger.agreement import Agreement, Disagreement, compare
-from dp.ledger.entries import (
-    GENESIS,
-    Burnt,
-    Entry,
-    Lost,
-    Opened,
-    Payload,
-    Refused,
-    Reserved,
-    decode,
-    is_chained,
-    is_signed,
-    make_entry,
-)
+from dp.ledger.entries import EARLIER_FORMAT, GENESIS, Entry, is_chained, is_of_before, is_signed, make_entry
 from dp.ledger.heads import Head, head_of
 from dp.ledger.kept import Kept, KeptHeads
 from dp.ledger.keys import create_key_file, load_signing_key, public_bytes
 from dp.ledger.location import Location
+from dp.ledger.payloads import Burnt, Lost, Opened, Payload, Refused, Reserved, decode
 from dp.ledger.postgres import LockedError, TransientError
+from dp.ledger.public_form import salt_of
 from dp.ledger.state import State
 from dp.ledger.store import BUSY_SECONDS, Store, append, entries_from, has_good_types
 from fedsec.errors import ConfigError, LedgerError, LocalProtocolError
 
 _RETRY_SECONDS = 0.05
+_BEGIN_ANEW = "read its balances with the fedsec that wrote it; name a new ledger, with what is left as its budgets"
 _RESTORE = "`fedsec ledger verify` says what holds; restore the ledger from a backup"
 
 
@@ -79,6 +69,15 @@ class Log:
         if self._head is None:
             raise LedgerError(f"the ledger {self._location.label} holds no entry", remedy=_RESTORE)
         return head_of(self._head, self.public_key)
+
+    @property
+    def salt(self) -> str:
+        """That of the ledger, for a payload that names a data set.
+
+        Raises:
+            LedgerError: the signing key, which it is derived from, is missing.
+        """
+        return salt_of(self._signing_key)
 
     def entries(self) -> tuple[Entry, ...]:
         """Every entry seen so far, read from the store anew; inside :meth:`reading` only."""
@@ -194,10 +193,22 @@ class Log:
             self._found()
         if self._key is None:  # only now: the key is older than entry 0
             self._key = load_signing_key(self._location.key_path, self.public_key)
+        if self._key is not None:
+            self._know_salt(salt_of(self._key))
         if give_up:
             self._give_up(agreement.disagreements)
         with self.locked():
             self._heads.note(self.head, at=now(), lost=self.state.lost)
+
+    def _know_salt(self, salt: str) -> None:
+        """From here on an entry under another salt is refused, whoever wrote it."""
+        if self.state.salt not in ("", salt):
+            raise LedgerError(
+                f"the names in the ledger {self._location.label} stand under a salt that is not of its signing key, so "
+                "other software wrote them",
+                remedy=_RESTORE,
+            )
+        self.state.salt = salt
 
     def _compared(self, kept: Sequence[Kept]) -> Agreement:
         return compare(
@@ -253,14 +264,18 @@ class Log:
 
     def _made(self, payload: Payload, *, after: Entry | None) -> Entry:
         self.state.check(payload)
+        seq, previous = (0, GENESIS) if after is None else (after.seq + 1, after.hash)
+        return make_entry(self._signing_key, seq=seq, previous=previous, payload=payload)
+
+    @property
+    def _signing_key(self) -> Ed25519PrivateKey:
         if self._key is None:
             raise LedgerError(
                 f"the ledger {self._location.label} cannot be continued: "
                 f"its signing key {self._location.key_path} is missing or another one",
                 remedy="restore the key file; without it the ledger can only be shown and verified",
             )
-        seq, previous = (0, GENESIS) if after is None else (after.seq + 1, after.hash)
-        return make_entry(self._key, seq=seq, previous=previous, payload=payload)
+        return self._key
 
     def _catch_up(self, connection: Connection) -> list[Entry]:
         """Replay and return what other processes appended, after checking that it continues what was read before."""
@@ -276,6 +291,8 @@ class Log:
         for entry in fresh:
             seq, chained_to = (0, GENESIS) if previous is None else (previous.seq + 1, previous.hash)
             if not (has_good_types(entry) and entry.seq == seq and is_chained(entry, chained_to)):
+                if has_good_types(entry) and seq == 0 and is_of_before(entry):
+                    raise LedgerError(f"the ledger {self._location.label} {EARLIER_FORMAT}", remedy=_BEGIN_ANEW)
                 raise self._broken(seq, "does not continue the chain of hashes")
             payloads.append(decode(entry.payload, seq=seq))
             previous = entry

@@ -12,11 +12,13 @@ from typing import Literal
 import msgspec
 
 from dp.ledger.accounts import PARTS, Account, Charge, check_budget, check_identifier
-from dp.ledger.entries import (
+from dp.ledger.keys import PUBLIC_KEY_BYTES
+from dp.ledger.payloads import (
     HASH_BYTES,
     BudgetSet,
     Burnt,
     Lost,
+    Naming,
     Opened,
     Payload,
     Refused,
@@ -24,7 +26,7 @@ from dp.ledger.entries import (
     Settled,
     SplitFixed,
 )
-from dp.ledger.keys import PUBLIC_KEY_BYTES
+from dp.ledger.public_form import Form, is_public, is_salt
 from fedsec.errors import FedsecError, LedgerError, LocalProtocolError, RemoteProtocolError
 
 Status = Literal["open", "settled"]
@@ -67,9 +69,17 @@ class Run:
 
 
 class State:
-    """The state after the entries applied so far."""
+    """The state after the entries applied so far.
 
-    def __init__(self) -> None:
+    Args:
+        form: of every entry that names a data set. A ledger holds full forms only: an entry whose names were taken away
+            keeps its hash, and would hide from its account what was spent.
+        salt: the ledger's, where it is known; else that of the first entry that has one is.
+    """
+
+    def __init__(self, *, form: Form = "full", salt: str = "") -> None:
+        self.form = form
+        self.salt = salt
         self.opened: Opened | None = None
         self.budgets: dict[tuple[str, str], Budget] = {}
         self.splits: dict[tuple[str, str], SplitFixed] = {}
@@ -142,6 +152,8 @@ class State:
         """
         if (self.opened is None) != isinstance(payload, Opened):
             raise LocalProtocolError("a ledger begins with its opening entry, and has one")
+        if isinstance(payload, Naming):
+            self._check_form(payload)
         match payload:
             case Opened():
                 _require(len(payload.public_key) == PUBLIC_KEY_BYTES, "the ledger's public key has 32 bytes")
@@ -170,6 +182,8 @@ class State:
     def apply(self, payload: Payload) -> None:
         """Check ``payload`` and let it change the state; where :meth:`check` raises, nothing changes."""
         self.check(payload)
+        if isinstance(payload, Naming):
+            self.salt = payload.salt
         match payload:
             case Opened():
                 self.opened = payload
@@ -199,6 +213,14 @@ class State:
             self.apply(payload)
         except FedsecError as error:
             raise LedgerError(f"entry {seq} of the ledger breaks a rule: {error}", entry=seq) from error
+
+    def _check_form(self, payload: Naming) -> None:
+        if self.form == "public":
+            _require(is_public(payload), "it names a data set or a holder, so this extract identifies somebody")
+            return
+        _require(payload.salt != "", "its names are taken away, so what it charged is hidden from its account")
+        _require(is_salt(payload.salt), "a salt has 32 hex digits")
+        _require(self.salt in ("", payload.salt), "its salt is not the ledger's, so its names have other pseudonyms")
 
     def _check_reservation(self, payload: Reserved) -> None:
         check_identifier(payload.run, what="the run")

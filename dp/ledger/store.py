@@ -40,6 +40,7 @@ from dp.ledger.export import is_export
 from dp.ledger.keys import sync_folder
 from dp.ledger.location import Location
 from dp.ledger.postgres import LockedError
+from dp.ledger.public_form import Form
 from fedsec.errors import ConfigError, FedsecError, LedgerError
 
 BUSY_SECONDS = 10.0
@@ -192,7 +193,10 @@ class Salvage:
         structure: what SQLite finds wrong in the file's own structure, e.g. cells that no page counts any more: one
             changed byte can take entries off the end without a trace in the rest.
         extras: what the file holds besides the table and its five columns, e.g. ``"trigger t"``.
+        form: that every entry is to have: a database holds a ledger, never an extract.
     """
+
+    form: Form = "full"
 
     def __init__(self, location: Location) -> None:
         self.entries: list[Entry] = []

@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 from dp.ledger.accounts import Account, Charge
 from dp.ledger.admission import finite_or_none, spent, total
-from dp.ledger.entries import (
+from dp.ledger.entries import Entry
+from dp.ledger.payloads import (
     BudgetSet,
     Burnt,
-    Entry,
     Lost,
     Opened,
     Payload,

@@ -5,9 +5,9 @@
 | --- | --- | --- |
 | 1 | recomputed | every entry can be read, the file's structure is whole, and it holds nothing but the table |
 | 2 | recomputed | entries are numbered 0, 1, 2, … without a gap |
-| 3 | recomputed | each entry's hash is the hash of its number, its predecessor's hash and its payload |
+| 3 | recomputed | each entry's hash is the hash of its number, its predecessor's hash and its payload's public form |
 | 4 | recomputed | each hash is signed by the public key |
-| 5 | recomputed | each payload is well-formed and keeps the ledger's rules, closing signatures included |
+| 5 | recomputed | each payload is well-formed and keeps the ledger's rules, closing statements too, all in one form |
 | 6 | recomputed | no run was admitted that its account's budget did not cover at that point |
 | 7 | attested | charges below the reservation rest on the coordinator's signed closing statement |
 | 8 | assumed | the public key is the holder's |
@@ -28,13 +28,15 @@ import msgspec
 
 from dp.ledger.admission import refusal
 from dp.ledger.agreement import Agreement, Disagreement, compare
-from dp.ledger.entries import GENESIS, Entry, Lost, Opened, Payload, Reserved, decode, is_chained, is_signed
+from dp.ledger.entries import EARLIER_FORMAT, GENESIS, Entry, is_chained, is_of_before, is_signed
 from dp.ledger.export import ExportedLedger, is_export
 from dp.ledger.heads import CountersignedHead, Head, add_heads, head_of, merged
 from dp.ledger.kept import KeptHeads, locked
 from dp.ledger.keys import load_key_file, public_bytes
 from dp.ledger.location import Location
 from dp.ledger.log import now
+from dp.ledger.payloads import Lost, Opened, Payload, Reserved, decode
+from dp.ledger.public_form import Form, salt_of
 from dp.ledger.state import State
 from dp.ledger.store import Salvage, has_good_types
 from fedsec.errors import FedsecError, LedgerError, LocalProtocolError
@@ -109,6 +111,7 @@ def verify_ledger(
     else:
         salvage = Salvage(location)
     source: KeySource = "given"
+    salt = ""
     if public_key is None:
         try:
             key = load_key_file(location.key_path)
@@ -116,7 +119,8 @@ def verify_ledger(
             key = None
         public_key = None if key is None else public_bytes(key)
         source = "self-asserted" if key is None else "key file"
-    examination = _Examination(salvage.entries, public_key, source)
+        salt = "" if key is None else salt_of(key)
+    examination = _Examination(salvage.entries, public_key, source, form=salvage.form, salt=salt)
     return examination.report(salvage, [*heads, *keeper.of(kept, examination.public_key)])
 
 
@@ -141,13 +145,15 @@ def countersign_verified(location: Location, result: Verification, path: Path) -
 class _Examination:
     """The steps over rows as they were read. ``good`` counts the leading entries that hold so far."""
 
-    def __init__(self, entries: list[Entry], public_key: bytes | None, source: KeySource) -> None:
+    def __init__(
+        self, entries: list[Entry], public_key: bytes | None, source: KeySource, *, form: Form = "full", salt: str = ""
+    ) -> None:
         self.entries = entries
         self.good = len(entries)
         self.source = source
         self.public_key = public_key if public_key is not None else _named_key(entries)
         self.payloads: list[Payload] = []
-        self.state = State()
+        self.state = State(form=form, salt=salt)
         self.steps: list[Step] = []
 
     def report(self, salvage: Salvage | ExportedLedger, heads: Sequence[CountersignedHead] = ()) -> Verification:
@@ -217,6 +223,8 @@ class _Examination:
         previous = GENESIS
         for entry in entries:
             if not is_chained(entry, previous):
+                if entry.seq == 0 and is_of_before(entry):
+                    return 0, f"the ledger {EARLIER_FORMAT}"
                 return entry.seq, "its hash is not that of its content and its predecessor"
             previous = entry.hash
         return None
@@ -242,17 +250,11 @@ class _Examination:
         return None
 
     def _budgets(self, entries: list[Entry]) -> _Fault | None:
-        replayed = State()
+        replayed = State(form=self.state.form)
         for entry, payload in zip(entries, self.payloads, strict=False):
             if isinstance(payload, Reserved):
                 try:
-                    refused = refusal(
-                        replayed,
-                        run=payload.run,
-                        charges=payload.charges,
-                        private=payload.private,
-                        at=payload.at,
-                    )
+                    refused = refusal(replayed, payload)
                 except FedsecError as error:
                     return entry.seq, f"run {payload.run} cannot be accounted: {error}"
                 if refused is not None:

@@ -1,8 +1,9 @@
-"""Known streams and the noise that follows: ``python -m tests.dp.make_vectors`` writes the vectors, a test compares.
+"""Known streams and the noise that follows, and a ledger in both its forms: ``python -m tests.dp.make_vectors`` writes
+the vectors, tests compare.
 
-Each row has the 32-byte key of the stream, the parameters, the first samples, and SHA-256 of all samples as int64,
-little-endian. So a change of what the sampler takes from the stream, or of the order, does not go unnoticed; it is no
-fault by itself, since the law is what is promised, but it has to be meant.
+Each row of the noise has the 32-byte key of the stream, the parameters, the first samples, and SHA-256 of all samples
+as int64, little-endian. So a change of what the sampler takes from the stream, or of the order, does not go unnoticed;
+it is no fault by itself, since the law is what is promised, but it has to be meant.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from typing import Any
 
 from dp.noise import discrete_gaussian
 from fedsec.keystream import KeyStream
+from tests.dp import ledger_vectors
 
 PATH = Path(__file__).parent / "vectors" / "sampler.json"
+LEDGER_PATH = PATH.with_name("ledger.json")
 SHOWN = 24
 SIZES = (100, 40_000)  # within one tile, and over three
 VARIANCES = [
@@ -49,7 +52,8 @@ def sampled() -> list[dict[str, Any]]:
 def main() -> None:
     """Write the vectors."""
     PATH.parent.mkdir(exist_ok=True)
-    PATH.write_text("[\n" + ",\n".join(json.dumps(row) for row in sampled()) + "\n]\n")
+    for path, rows in ((PATH, sampled()), (LEDGER_PATH, ledger_vectors.rows())):
+        path.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
 
 
 if __name__ == "__main__":

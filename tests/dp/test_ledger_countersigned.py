@@ -27,9 +27,10 @@ from dp.ledger import (
     verification,
     verify_ledger,
 )
-from dp.ledger.entries import GENESIS, BudgetSet, Entry, decode, make_entry
+from dp.ledger.entries import GENESIS, Entry, make_entry
 from dp.ledger.heads import head_of
 from dp.ledger.keys import load_key_file, public_bytes
+from dp.ledger.payloads import BudgetSet, decode
 from fedsec.errors import BudgetError, ConfigError, LedgerError
 from fedsec.home import private_folder
 from tests.dp.ledger_helpers import charge, reserve, rows, spent, write_one_of_everything

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fl_engine.disclosures import DataOrigin
 from fl_engine.model import ModelSpec
 from fl_engine.plan import TaskPlan
 from fl_engine.planning import build_plan
@@ -45,6 +46,8 @@ def shares(*records: RoundRecord) -> dict[str, int]:
         charged_to={"scaling": ("train",), "training": ("train",)},
         brands=(),
         outside_ledger=(),
+        origin=DataOrigin(source="synthetic", schema="generated", banks="generated"),
+        key_exchange="x25519+ml-kem-768",
     )
     return {bound.name: bound.shares for bound in statement.adversaries}
 
