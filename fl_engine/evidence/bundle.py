@@ -45,7 +45,7 @@ def write_parts(directory: RunDirectory, *, roster: Roster, offer: Offer, ledger
 
 def ledger_extract(ledger: Ledger) -> bytes:
     """The whole ledger as it may be handed on."""
-    return ledger.export().encode()
+    return ledger.export(form="public").encode()
 
 
 def run_predicate(
