@@ -7,14 +7,14 @@ import random
 
 import msgspec
 import pytest
+
+import dp.events as first
+from dp.accounting import epsilon as stated_epsilon
 from fedsec_verify import accountant, formats
 from fedsec_verify.budgets import admits
 from fedsec_verify.epsilon_step import check_stated
 from fedsec_verify.events import OutOfRangeError, with_shares
 from fedsec_verify.findings import Refused
-
-import dp.events as first
-from dp.accounting import epsilon as stated_epsilon
 
 SETTINGS = 200
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from dp.ledger import Ledger, countersign
+from dp.ledger.keys import sign
 from fedsec_verify.ledger_entries import (
     ENTRY_SIGNATURE,
     Extract,
@@ -18,9 +21,6 @@ from fedsec_verify.ledger_entries import (
     read_chain,
 )
 from fedsec_verify.ledger_replay import Ledger as Replay
-
-from dp.ledger import Ledger, countersign
-from dp.ledger.keys import sign
 from tests.dp.ledger_helpers import write_one_of_everything
 
 Lines = tuple[Line, ...]

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
+
 from fedsec_verify import optimiser
 from fedsec_verify.tensors import FormatError, read_tensors
 from fedsec_verify.weights import initial_weights, tensor_shapes
-from safetensors.numpy import save
-
 from fl_engine import model
 from fl_engine.messages import RoundInputs, inputs_digest
 from fl_engine.optimiser import AdamParameters, AdamState, adam_step
