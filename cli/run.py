@@ -139,6 +139,8 @@ def run(
 
 
 def _finish(context: click.Context, run: Run, display: Display, *, offline: bool, as_json: bool) -> None:
+    from compliance.attest import attest_report
+
     go_on = f"`fedsec run --resume {run.directory.path}`"
     try:
         display.begin(run)
@@ -149,6 +151,7 @@ def _finish(context: click.Context, run: Run, display: Display, *, offline: bool
         began = time.perf_counter()
         display.note("writing the report")
         outcome = _report(run, summary, display, offline=offline)
+        attest_report(run.directory.path, key=run.report_key, writer=outcome.narrative)
         run.publish()
         seconds = {"report": time.perf_counter() - began, "total": run.watch.total}
     except CohortError:
@@ -180,7 +183,6 @@ def _finish(context: click.Context, run: Run, display: Display, *, offline: bool
 
 
 def _report(run: Run, summary: RunSummary, display: Display, *, offline: bool) -> ReportOutcome:
-    from compliance.attest import attest_report, key_for
     from compliance.identifiers import Identifiers, identifiers_path
     from compliance.narrative import NarratorSettings
     from compliance.report import write_report
@@ -206,12 +208,7 @@ def _report(run: Run, summary: RunSummary, display: Display, *, offline: bool) -
     narrator = None if offline else NarratorSettings.from_environment()
     if narrator is not None and narrator.refusal is None:
         display.note(f"asking {narrator.model} at {narrator.host} for the narrative; --offline asks nobody")
-    path = run.directory.path
-    outcome = write_report(path, narrator=narrator, identifiers=identifiers)
-    key = key_for(path)
-    assert key is not None  # the run has just been signed
-    attest_report(path, key=key, writer=outcome.narrative)
-    return outcome
+    return write_report(run.directory.path, narrator=narrator, identifiers=identifiers)
 
 
 def _settings(given: dict[str, Any], config: str | None) -> tuple[Any, Any]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 from compliance.reading import read_run
-from fedsec.errors import ConfigError
 from fl_engine.evidence import report_key
 from fl_engine.evidence.archive import REPORT, STATEMENT, subjects_of_report
 from fl_engine.evidence.envelope import seal, sign
@@ -25,16 +24,7 @@ def key_for(run: Path) -> Identity | None:
     Raises:
         ConfigError: ``run`` is not a finished run, or its report key is not on this machine.
     """
-    if not (run / STATEMENT).is_file():
-        return None
-    name = read_run(run).summary.run
-    key = report_key.load(name)
-    if key is None:
-        raise ConfigError(
-            f"the report key of the run {name} is not on this machine, so a new report could not be signed",
-            remedy="Write it where the run was made, or write an unsigned one elsewhere with --out DIR.",
-        )
-    return key
+    return report_key.load(read_run(run).summary.run) if (run / STATEMENT).is_file() else None
 
 
 def attest_report(run: Path, *, key: Identity, writer: Literal["openai", "offline"]) -> None:

@@ -22,7 +22,6 @@ from dp.ledger import Balance, Ledger, countersign, encode_heads, read_heads
 from dp.ledger.heads import HEADS_NAME
 from dp.ledger.log import now
 from dp.statement import PrivacyStatement
-from fedsec.errors import ConfigError
 from fl_engine import charging
 from fl_engine.bank import Bank
 from fl_engine.coordinator import Coordinator, Evaluate, Progress
@@ -82,6 +81,7 @@ class Run:
         dataset: the banks' records and names; private to this machine.
         data: where the records lie; private to this machine.
         account: the data-set id in the ledger.
+        report_key: signs the run's reports.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class Run:
         self.dataset = dataset
         self.data = private.data()
         self.account = self.data.account(self.settings.seed)
+        self.report_key = report_key.load(directory.name)
         self.watch = stopwatch
         self._checkpoint = checkpoint
         self._private = private
@@ -322,19 +323,13 @@ class Run:
         """Write the evidence, sign the statement that is about all files so far, and have the banks countersign it."""
         offer = decode(self._coordinator.offer(), Offer, limit=OFFER_BYTES, peer=None)
         write_parts(self.directory, roster=self.roster, offer=offer, ledger=self._ledger)
-        key = report_key.load(self.directory.name)
-        if key is None:
-            raise ConfigError(
-                f"the report key of the run {self.directory.name} is not in this private folder",
-                remedy="Resume it on the machine, and with the FEDSEC_HOME, where it began.",
-            )
         predicate = run_predicate(
             plan=self.plan,
             progress=self.progress,
             roster=self.roster,
             offer=offer,
             brands=brands_of(self.plan),
-            report_key=key.public_key,
+            report_key=self.report_key.public_key,
             head=head,
             masked_until=self.settings.keep_masked_inputs_until,
         )

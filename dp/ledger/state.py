@@ -212,7 +212,11 @@ class State:
         try:
             self.apply(payload)
         except FedsecError as error:
-            raise LedgerError(f"entry {seq} of the ledger breaks a rule: {error}", entry=seq) from error
+            raise LedgerError(
+                f"entry {seq} of the ledger breaks a rule: {error}",
+                entry=seq,
+                remedy="restore the ledger from a backup; if its entry was so from the start, other software wrote it",
+            ) from error
 
     def _check_form(self, payload: Naming) -> None:
         if self.form == "public":

@@ -162,7 +162,7 @@ class _Examination:
         self._examine("entries are numbered without a gap", self._numbering)
         self._examine("the chain of hashes holds", self._chain)
         self._examine("every entry is signed", self._signatures)
-        self._examine("every entry keeps the rules", self._rules)
+        self._examine("every entry keeps the rules", self._rules, more=f", in {self.state.form} form")
         self._examine("no run was admitted beyond a budget", self._budgets)
         self._attested()
         self._assumed()
@@ -197,14 +197,14 @@ class _Examination:
         detail = "; ".join(faults) or f"{_counted(self.good)}, and nothing else in the file"
         self._step("every entry can be read", "recomputed", ok=not faults, detail=detail)
 
-    def _examine(self, name: str, find: _Finder) -> None:
+    def _examine(self, name: str, find: _Finder, *, more: str = "") -> None:
         """Run ``find`` over the entries that hold so far; it returns the first bad one and what is wrong."""
         if not self.good:
             self._step(name, "recomputed", ok=False, detail="not checked: no entry holds so far")
             return
         found = find(self.entries[: self.good])
         if found is None:
-            self._step(name, "recomputed", ok=True, detail=_span(self.good))
+            self._step(name, "recomputed", ok=True, detail=_span(self.good) + more)
             return
         self.good, what = found
         self._step(name, "recomputed", ok=False, detail=f"entry {self.good}: {what}")

@@ -8,7 +8,8 @@ from importlib.metadata import version
 
 import msgspec
 
-from dp.ledger import Ledger
+from dp.ledger import Ledger, read_heads
+from dp.ledger.heads import HEADS_NAME
 from fl_engine.coordinator import Progress
 from fl_engine.evidence.archive import LEDGER, PLAN, ROSTER, SBOM
 from fl_engine.evidence.software import bill_of_materials, source_digest
@@ -35,17 +36,13 @@ class _RosterFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_parts(directory: RunDirectory, *, roster: Roster, offer: Offer, ledger: Ledger) -> None:
-    """Write the roster, the plan as it was signed, the ledger's extract and the bill of materials."""
+    """Write the roster, the plan as it was signed, the ledger in its public form, and the bill of materials."""
     listed = _RosterFile(server=roster.server.hex(), members=tuple(key.hex() for _, key in roster.members))
     directory.write(ROSTER, msgspec.json.format(msgspec.json.encode(listed), indent=1) + b"\n")
     directory.write(PLAN, offer.plan)
-    directory.write(LEDGER, ledger_extract(ledger))
+    heads = read_heads(directory.path / HEADS_NAME)  # those of the run: a machine's own key is nobody's business
+    directory.write(LEDGER, ledger.export(form="public", heads=heads).encode())
     directory.write(SBOM, bill_of_materials())
-
-
-def ledger_extract(ledger: Ledger) -> bytes:
-    """The whole ledger as it may be handed on."""
-    return ledger.export(form="public").encode()
 
 
 def run_predicate(

@@ -31,16 +31,19 @@ def make(run: str) -> None:
         raise ConfigError(f"the run {run} has a report key already: {path}") from None
 
 
-def load(run: str) -> Identity | None:
-    """The key of the run of that name; None where this machine does not have it.
+def load(run: str) -> Identity:
+    """The key of the run of that name.
 
     Raises:
-        ConfigError: the file is damaged.
+        ConfigError: this machine does not have it, or the file is damaged.
     """
     try:
         return Identity.from_private_bytes(_path(run).read_bytes())
     except FileNotFoundError:
-        return None
+        raise ConfigError(
+            f"the report key of the run {run} is not on this machine, so no report of it can be signed",
+            remedy="Work where the run was made, with its FEDSEC_HOME; `fedsec report RUN --out DIR` writes one unsigned.",
+        ) from None
     except ValueError:
         raise ConfigError(f"the report key {_path(run)} is damaged") from None
 

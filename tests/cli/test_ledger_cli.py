@@ -226,6 +226,35 @@ def test_an_export_verifies_without_the_database_and_holds_no_secret(
     assert changed["first_bad"] is not None
 
 
+def test_a_public_export_verifies_names_nobody_and_is_no_table(
+    filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, public = tmp_path / "audit.json", tmp_path / "extract.json"
+    told = run_json(capsys, "ledger", "export", "--public", "--out", str(public))
+    run_json(capsys, "ledger", "export", "--out", str(full))
+    monkeypatch.setenv("FEDSEC_HOME", str(tmp_path / "auditor"))
+    for file, form in ((public, "public"), (full, "full")):
+        result = run_json(capsys, "ledger", "verify", "--ledger", str(file), "--ledger-key", told["public_key"])
+        assert (result["ok"], result["entries"], result["covered"], len(result["steps"])) == (True, 10, 9, 9)
+        assert result["head"] == told["head"]
+        assert result["steps"][4]["detail"] == f"entries 0 to 9, in {form} form"
+        named = b"fraud" in file.read_bytes()
+        assert named == (form == "full")  # control
+    table = tmp_path / "table.csv"
+    assert invoke(["ledger", "export", "--public", "--out", str(table)]) == 2
+    assert "a table names data sets" in capsys.readouterr().err
+    assert not table.exists()
+    assert invoke(["ledger", "export", "--out", str(table)]) == 0  # control
+    capsys.readouterr()
+    mixed = json.loads(public.read_bytes())
+    mixed["entries"][3] = json.loads(full.read_bytes())["entries"][3]
+    public.write_text(json.dumps(mixed), "utf-8")
+    assert invoke(["ledger", "verify", "--ledger", str(public)]) == 1
+    text = capsys.readouterr().out
+    assert "entry 3: " in text
+    assert "this extract identifies somebody" in text
+
+
 def test_an_export_shows_a_cut_to_a_bank_that_countersigned_before(
     filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from dp.ledger import Account, CountersignedHead, Export, Ledger, Verification, countersign, resolve, verify_ledger
+from dp.ledger import (
+    Account,
+    CountersignedHead,
+    Export,
+    Form,
+    Ledger,
+    Verification,
+    countersign,
+    resolve,
+    verify_ledger,
+)
 from dp.ledger import entries as entries_module
 from dp.ledger import log as log_module
 from dp.ledger import public_form as module
@@ -233,7 +243,7 @@ def _occurring(content: bytes, secrets: dict[str, bytes]) -> set[str]:
     return {name for name, shapes in forms.items() if any(shape in text for shape in shapes)}
 
 
-def test_no_name_holder_layout_or_salt_is_in_the_bytes_of_an_extract() -> None:
+def test_no_name_holder_layout_or_salt_is_in_the_bytes_of_an_extract(tmp_path: Path) -> None:
     """Names are letters, digits, dots, underscores and hyphens, so JSON never escapes one: `Account` refuses others."""
     entries = ledger_vectors.entries()
     key = public_bytes(ledger_vectors.SIGNER)
@@ -246,7 +256,7 @@ def test_no_name_holder_layout_or_salt_is_in_the_bytes_of_an_extract() -> None:
             Account(holder=name, dataset="fraud", part="train")
         with pytest.raises(ConfigError):
             Account(dataset=name, part="train")
-        with Ledger.open() as ledger, pytest.raises(ConfigError):
+        with Ledger.open(tmp_path / "ledger.sqlite") as ledger, pytest.raises(ConfigError):
             ledger.set_budget(name, 1.0, 1e-5)
 
 
@@ -481,15 +491,25 @@ def test_an_entry_that_another_process_writes_under_another_salt_is_refused_whil
         assert len(first.balances()) == 2
 
 
-def test_a_salt_of_another_form_is_refused(path: Path) -> None:
-    salt = salt_of(key_of(path))
-    with Ledger.open(path) as ledger:
-        state = ledger._log.state
-        budget = BudgetSet(holder="local", dataset="fraud", epsilon=1.0, delta=1e-5, salt=salt, at="")
-        state.check(budget)  # control
-        for other in ("", salt.upper(), salt[:-1], salt + "0", "x" * 32, salt_of(OTHER)):
-            with pytest.raises(LocalProtocolError, match=r"salt|names are taken away"):
-                state.check(replace(budget, salt=other))
+def test_each_field_of_a_payload_decides_which_form_it_is_in() -> None:
+    """A pseudonym beside a salt, a holder's name beside a pseudonym, a pseudonym of another length."""
+    opening, full = ledger_vectors.payloads()[:2]
+    public = public_form(full)
+    assert isinstance(full, BudgetSet) and isinstance(public, BudgetSet)
+    disguised = replace(public, salt=full.salt)
+    refused: dict[Form, list[BudgetSet]] = {
+        "full": [public, *(replace(full, salt=text) for text in (full.salt.upper(), full.salt[:-1], "x" * 32))],
+        "public": [full, disguised, replace(public, holder="local"), replace(public, dataset=public.dataset[:-1]),
+                   replace(public, dataset=public.dataset.upper()), replace(public, dataset="fraud")],
+    }  # fmt: skip
+    for form, payloads in refused.items():
+        state = State(form=form)
+        state.apply(opening)
+        for payload in payloads:
+            with pytest.raises(LocalProtocolError, match=r"salt|names are taken away|identifies somebody"):
+                state.check(payload)
+        state.check(full if form == "full" else public)  # control
+    assert public_form(disguised) != disguised  # a name that looks like a pseudonym is hidden like any other
 
 
 # --- the format before ----------------------------------------------------------------------------------------------

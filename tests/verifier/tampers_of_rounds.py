@@ -510,24 +510,6 @@ STEP_5 = (
         for name in ("members", "dealers", "survivors", "responders", "convicted")
     ),
     Tamper(name="an opened attempt said to be aborted", step=5, edit=line_of(status="aborted")),
-    Tamper(
-        name="an opened attempt said to be interrupted",
-        step=7,
-        edit=line_of(
-            status="interrupted",
-            reason="gone",
-            kid="",
-            t1="",
-            sid="",
-            t2="",
-            total="",
-            members=[],
-            dealers=[],
-            survivors=[],
-            responders=[],
-            convicted=[],
-        ),
-    ),
 )
 
 # Step 6: all of it signed by everybody, so only the rules of who may be where are left
@@ -644,7 +626,17 @@ def _metrics_survivors(case: Case) -> None:
     case.reseal()
 
 
+def _said_to_be_interrupted(case: Case) -> None:
+    """An opened attempt that claims nothing any more, while its file is still there."""
+    attempt = case.attempts()[0]
+    before = case.line(case.statement(), attempt)["before"]
+    nothing: dict[str, Any] = dict.fromkeys(("kid", "t1", "sid", "t2", "total"), "")
+    nothing |= {name: [] for name in ("members", "dealers", "survivors", "responders", "convicted")}
+    line_of(status="interrupted", reason="gone", before=before, after=before, **nothing)(case)
+
+
 STEP_7 = (
+    Tamper(name="an opened attempt said to be interrupted", step=7, edit=_said_to_be_interrupted),
     Tamper(name="an aborted attempt left out everywhere", step=7, edit=_attempt_left_out),
     Tamper(name="the last attempt left out of the statement", step=7, edit=_line_left_out),
     Tamper(name="the last attempt left out of metrics.jsonl", step=7, edit=_metrics_left_out),

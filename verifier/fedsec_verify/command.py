@@ -113,7 +113,9 @@ def result(steps: Sequence[Step]) -> dict[str, Any]:
 
 
 def _print_step(step: Step) -> None:
-    verdict = "FAILED" if not step.ok else "—" if step.kind == ASSUMED else "holds"
+    verdict = "holds" if step.kind != ASSUMED else "—"
+    if not step.ok:
+        verdict = "FAILED" if step.checked else "—"
     click.echo(f"{step.number:>2}  {step.name:<17}  {step.kind:<10}  {verdict:<6}  {_plain(step.detail)}")
 
 

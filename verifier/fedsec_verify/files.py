@@ -7,7 +7,20 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedsec_verify.bundle import LEDGER, MASKED, PLAN, REPORT, ROSTER_FILE, ROUNDS, SBOM, STATEMENT, Bundle, Options
+from fedsec_verify.bundle import (
+    DOCUMENT_BYTES,
+    LEDGER,
+    MASKED,
+    PLAN,
+    REPORT,
+    ROSTER_FILE,
+    ROUND_BYTES,
+    ROUNDS,
+    SBOM,
+    STATEMENT,
+    Bundle,
+    Options,
+)
 from fedsec_verify.findings import Refused, require
 from fedsec_verify.steps import RECOMPUTED, Outcome
 
@@ -24,7 +37,7 @@ ALWAYS = (
     SBOM,
 )
 NEVER = (STATEMENT, REPORT)  # written after the subjects were listed
-LARGEST = 1 << 40  # a file is hashed piece by piece; the bound only stops a file without end
+VECTORS = ("model.safetensors", f"{ROUNDS}/", f"{MASKED}/")  # may be as long as a vector; all else is a document
 MOST_FILES = 1_000_000
 
 
@@ -41,7 +54,7 @@ def check_files(bundle: Bundle, _: Options) -> Outcome:
     size = 0
     for name, expected in bundle.subjects.items():
         hasher = hashlib.sha256()
-        for piece in bundle.chunks(name, LARGEST):
+        for piece in bundle.chunks(name, ROUND_BYTES if name.startswith(VECTORS) else DOCUMENT_BYTES):
             hasher.update(piece)
             size += len(piece)
         require(

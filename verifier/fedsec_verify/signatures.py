@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fedsec_verify.bundle import ROSTER_FILE, RUN_PREDICATE, STATEMENT, Broken, Bundle, Options, roster_digest
 from fedsec_verify.envelopes import IN_TOTO, signers
-from fedsec_verify.findings import require
+from fedsec_verify.findings import Refused, require
 from fedsec_verify.hashing import is_weak, sha256
 from fedsec_verify.steps import ASSUMED, RECOMPUTED, Outcome
 
@@ -46,7 +46,7 @@ def _needed(bundle: Bundle) -> tuple[int, str]:
     try:
         if sha256(bundle.plan_bytes) == bundle.statement.plan.sha256:
             return bundle.plan.threshold, "the plan's threshold"
-    except Broken:
+    except (Broken, Refused):
         pass
     return len(bundle.roster.members) // 2 + 1, "a majority, since the plan cannot be used"
 

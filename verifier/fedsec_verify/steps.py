@@ -49,6 +49,7 @@ class Step:
         number, name: of docs/evidence.md.
         kind: what the verdict rests on; of a step that does not hold, what it would have rested on.
         ok: whether it holds.
+        checked: false where what it needs is broken, so that nothing can be said.
         detail: a few words.
         file: where it does not hold, "" if in no single file; expected: what should have been there. "" if ok.
     """
@@ -57,6 +58,7 @@ class Step:
     name: str
     kind: Kind
     ok: bool
+    checked: bool
     detail: str
     file: str = ""
     expected: str = ""
@@ -76,18 +78,34 @@ def _step(rule: Rule, bundle: Bundle, options: Options) -> Step:
     except Broken as broken:
         if broken.fault.step >= rule.number:
             return _failed(rule, broken.fault.refused)
-        return _bad(rule, f"not checked: step {broken.fault.step} does not hold", broken.fault.refused.file)
+        return _not_checked(rule, f"step {broken.fault.step} does not hold", broken.fault.refused.file)
     except Exception as error:
-        return _bad(rule, f"not checked: {type(error).__name__} in the files of this step", "")
-    return Step(number=rule.number, name=rule.name, kind=outcome.kind, ok=True, detail=outcome.detail)
+        # A case that no check foresaw must end as a verdict, and as a bad one: the files are anybody's.
+        return _not_checked(rule, f"{type(error).__name__} in what this step reads", "")
+    return Step(number=rule.number, name=rule.name, kind=outcome.kind, ok=True, checked=True, detail=outcome.detail)
 
 
 def _failed(rule: Rule, refused: Refused) -> Step:
-    detail = f"found {refused.found}" if refused.found else "does not hold"
-    return _bad(rule, detail, refused.file, refused.expected)
-
-
-def _bad(rule: Rule, detail: str, file: str, expected: str = "what the step's name says") -> Step:
     return Step(
-        number=rule.number, name=rule.name, kind=rule.kind, ok=False, detail=detail, file=file, expected=expected
+        number=rule.number,
+        name=rule.name,
+        kind=rule.kind,
+        ok=False,
+        checked=True,
+        detail=f"found {refused.found}" if refused.found else "does not hold",
+        file=refused.file,
+        expected=refused.expected,
+    )
+
+
+def _not_checked(rule: Rule, why: str, file: str) -> Step:
+    return Step(
+        number=rule.number,
+        name=rule.name,
+        kind=rule.kind,
+        ok=False,
+        checked=False,
+        detail=f"not checked: {why}",
+        file=file,
+        expected="files that this step can read",
     )
