@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# ruff: noqa: E501 - a table, one edit a line
+
 import base64
 import hashlib
 import json
@@ -310,7 +312,7 @@ def marked(path: str, change: Callable[[str], str]) -> Edit:
     """Change the element of the page that marks ``path``."""
 
     def edit(page: str) -> str:
-        at = page.index(f'data-fact="{path}"')
+        at = page.index(f'data-fact="{path}">')
         start, end = page.rindex("<data", 0, at), page.index("</data>", at) + len("</data>")
         return page[:start] + change(page[start:end]) + page[end:]
 
@@ -359,7 +361,7 @@ TAMPERS: tuple[Tamper, ...] = (
     # Models
     Tamper(name="an opened sum off by one", step=9, edit=of_round(other_total, sign=True)),
     Tamper(name="a digest after a round", step=9, edit=stated(lambda s: s["predicate"]["attempts"][-1].update(after="0" * 64))),
-    Tamper(name="a digest before a round", step=9, edit=stated(lambda s: s["predicate"]["attempts"][-1].update(before="0" * 64))),
+    Tamper(name="a digest before a round", step=5, edit=stated(lambda s: s["predicate"]["attempts"][-1].update(before="0" * 64))),
     Tamper(name="another seed in the plan", step=9, edit=of_plan(lambda plan: plan.update(initial_seed=plan["initial_seed"] + 1))),
     Tamper(name="another denominator in the plan", step=9, edit=of_plan(lambda plan: plan.update(denominator=plan["denominator"] + 1))),
     Tamper(name="one weight by its last bit", step=10, edit=of_weights(one_ulp)),
@@ -383,7 +385,7 @@ TAMPERS: tuple[Tamper, ...] = (
     Tamper(name="a settlement that the coordinator did not sign", step=11, edit=of_ledger(edited("settled", lambda p: p["closing"]["closing"]["attempts"].update(training=1)))),
     Tamper(name="key of another ledger given", step=12, edit=lambda case: None, options=other_key),
     Tamper(name="a burn dropped, everybody signs", step=13, edit=of_ledger(without("burnt"))),
-    Tamper(name="a reservation of less noise, everybody signs", step=13, edit=of_ledger(edited("reserved", lambda p: p["charges"][1]["event"]["event"].update(share_variance=9e99)))),
+    Tamper(name="a reservation of less noise, everybody signs", step=13, edit=of_ledger(edited("reserved", lambda p: p["charges"][1]["event"]["event"].update(share_variance=1e12)))),
     Tamper(name="a reservation of a smaller eta, everybody signs", step=13, edit=of_ledger(edited("reserved", lambda p: p["charges"][1].update(eta=0.0)))),
     Tamper(name="a reservation without its brand, everybody signs", step=13, edit=of_ledger(edited("reserved", lambda p: p.update(brands=[])))),
     Tamper(name="never settled, everybody signs", step=13, edit=of_ledger(without("settled"))),
