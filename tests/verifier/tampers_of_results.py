@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 # ruff: noqa: E501 - a table, one edit a line
-
 import base64
 import hashlib
 import json
