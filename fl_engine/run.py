@@ -29,26 +29,16 @@ from fl_engine.data.dataset import Dataset, public_holdout
 from fl_engine.disclosures import DataOrigin
 from fl_engine.evaluation import exact_metrics
 from fl_engine.evidence import report_key
-from fl_engine.evidence.archive import STATEMENT, Archive, subjects_of_run
-from fl_engine.evidence.bundle import run_predicate, write_parts
-from fl_engine.evidence.envelope import seal
-from fl_engine.evidence.statement import AttemptLine, run_statement
-from fl_engine.messages import (
-    COUNTERSIGNED_BYTES,
-    OFFER_BYTES,
-    Countersign,
-    Countersigned,
-    Offer,
-    decode,
-    encode,
-    inputs_digest,
-)
+from fl_engine.evidence.archive import Archive
+from fl_engine.evidence.attestation import attest_run
+from fl_engine.evidence.statement import AttemptLine
+from fl_engine.messages import inputs_digest
 from fl_engine.model import ModelSpec, predict, unflatten
 from fl_engine.plan import TRAINING
 from fl_engine.planning import build_plan
 from fl_engine.preparation import brands_of, check_unchanged, is_federated, read_dataset, simulated_policy
 from fl_engine.privacy import INTERRUPTED, privacy_statement
-from fl_engine.records import LedgerHead, Metrics, RoundRecord, RunSummary
+from fl_engine.records import Metrics, RoundRecord, RunSummary
 from fl_engine.resume import Checkpoint, PrivateRun, RunLock
 from fl_engine.run_directory import RunDirectory
 from fl_engine.runtime.local import LocalFederation, Tap
@@ -295,7 +285,18 @@ class Run:
             roster=self.roster.digest.hex(),
         )
         write("summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2))
-        self._attest(summary.ledger_head)
+        attest_run(
+            self.directory,
+            coordinator=self._coordinator,
+            federation=self._federation,
+            archive=self._archive,
+            roster=self.roster,
+            ledger=self._ledger,
+            brands=brands_of(plan),
+            report_key=self.report_key.public_key,
+            head=summary.ledger_head,
+            masked_until=self.settings.keep_masked_inputs_until,
+        )
         return summary
 
     def settle(self) -> None:
@@ -318,29 +319,6 @@ class Run:
     def balances(self) -> tuple[Balance, ...]:
         """Where the accounts that this run charged stand."""
         return charging.balances(self._ledger, self.directory.name)
-
-    def _attest(self, head: LedgerHead) -> None:
-        """Write the evidence, sign the statement that is about all files so far, and have the banks countersign it."""
-        offer = decode(self._coordinator.offer(), Offer, limit=OFFER_BYTES, peer=None)
-        write_parts(self.directory, roster=self.roster, offer=offer, ledger=self._ledger)
-        predicate = run_predicate(
-            plan=self.plan,
-            progress=self.progress,
-            roster=self.roster,
-            offer=offer,
-            brands=brands_of(self.plan),
-            report_key=self.report_key.public_key,
-            head=head,
-            masked_until=self.settings.keep_masked_inputs_until,
-        )
-        payload = run_statement(predicate, subjects_of_run(self.directory.path)).encode()
-        whole = [line.attempt for line in predicate.attempts if line.status != "interrupted"]
-        request = encode(Countersign(payload=payload, rounds=tuple(self._archive.read(attempt) for attempt in whole)))
-        signatures = [(self.roster.server, self._coordinator.sign(payload))]
-        for index, answer in self._federation.countersign(request).items():
-            signed = decode(answer, Countersigned, limit=COUNTERSIGNED_BYTES, peer=index)
-            signatures.append((self.roster.public_key(index), signed.signature))
-        self.directory.write(STATEMENT, seal(payload, signatures))
 
     def _countersign_head(self) -> None:
         """Have every bank and the coordinator sign the ledger's head, after the reservation and after settlement.

@@ -11,6 +11,7 @@ An attempt of which the coordinator says that it was interrupted has no file. It
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from typing import TypeVar
 
 import msgspec
@@ -119,6 +120,7 @@ class Countersigning:
         for line in lines:
             place = plan.attempt(line.attempt)
             _require(place is not None and place[0].name == line.release, f"attempt {line.attempt} was never planned")
+        _check_chain(lines)
         charged = {plan.first_attempt(name) + ordinal for name, ordinal in self._charged}
         missing = charged.union(self._memory.attempts).difference(numbers)
         _require(not missing, f"attempt {min(missing, default=0)}, in which this bank took part, is missing")
@@ -173,6 +175,16 @@ class Countersigning:
 
     def _require_signed(self, sent: Sent, statement: transcript.Statement, otherwise: str) -> None:
         _require(verify(self._roster.public_key(self._index), sent.signature, *statement), otherwise)
+
+
+def _check_chain(lines: tuple[AttemptLine, ...]) -> None:
+    """Each attempt starts from the model that the one before left, and only one that opened leaves another."""
+    for line in lines:
+        kept = line.before == line.after or line.status == "opened"
+        _require(kept, f"attempt {line.attempt} changed the model without an opened sum")
+    for line, following in pairwise(lines):
+        started = line.after == following.before
+        _require(started, f"attempt {following.attempt} started from another model than was left to it")
 
 
 def _own_statements(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import CryptoSigner, Signature, SSlibKey
 
 from secagg.identity import Identity
@@ -24,6 +25,17 @@ def sign(payload: bytes, identity: Identity) -> bytes:
     public = SSlibKey.from_crypto(private.public_key(), keyid=identity.public_key.hex())
     signed = Envelope(payload, PAYLOAD_TYPE, {}).sign(CryptoSigner(private, public))
     return bytes.fromhex(signed.signature)
+
+
+def is_signed(payload: bytes, public_key: bytes, signature: bytes) -> bool:
+    """Whether ``signature`` is ``public_key``'s (32 bytes) on an envelope with ``payload``."""
+    key = SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(public_key), keyid=public_key.hex())
+    signed = {key.keyid: Signature(key.keyid, signature.hex())}
+    try:
+        Envelope(payload, PAYLOAD_TYPE, signed).verify([key], 1)
+    except VerificationError:
+        return False
+    return True
 
 
 def seal(payload: bytes, signatures: Sequence[tuple[bytes, bytes]]) -> bytes:

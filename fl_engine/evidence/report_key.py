@@ -42,7 +42,7 @@ def load(run: str) -> Identity:
     except FileNotFoundError:
         raise ConfigError(
             f"the report key of the run {run} is not on this machine, so no report of it can be signed",
-            remedy="Work where the run was made, with its FEDSEC_HOME; `fedsec report RUN --out DIR` writes one unsigned.",
+            remedy="Work where the run was made, with its FEDSEC_HOME; `fedsec report RUN --out DIR` signs nothing.",
         ) from None
     except ValueError:
         raise ConfigError(f"the report key {_path(run)} is damaged") from None

@@ -1,4 +1,4 @@
-"""The verifier's optimiser, initial weights and digests, written after docs/optimiser.md, are the program's to the bit."""
+"""The verifier's optimiser, initial weights and digests, written after the documents, are the program's to the bit."""
 
 from __future__ import annotations
 

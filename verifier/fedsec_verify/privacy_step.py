@@ -14,7 +14,7 @@ from fedsec_verify.epsilon_step import shares_by_adversary, worst
 from fedsec_verify.findings import require
 from fedsec_verify.formats import Plan, PlannedSum
 from fedsec_verify.ledger_steps import OWN_DATA, attempts_by_sum, ledger_of
-from fedsec_verify.noise import share_variance
+from fedsec_verify.noise import noise_bound, share_variance
 from fedsec_verify.planned import ETA, attempt_event, single_sum
 from fedsec_verify.results import PRIVACY, Constant, Privacy, privacy_of, summary_of
 from fedsec_verify.steps import RECOMPUTED, Outcome
@@ -101,6 +101,8 @@ def _parameters(planned: PlannedSum) -> dict[str, Any]:
         "share_variance": single.share_variance,
         "dimension": mechanism.dimension,
         "saturation": mechanism.saturation,
+        "noise_bound": noise_bound(share_variance(mechanism)),
+        "ring_bits": planned.ring_bits,
     }
 
 

@@ -33,6 +33,9 @@ AUDITED = (
 )  # fmt: skip
 
 
+_CLAIM = re.compile(r"[εδ]\s?=\s?[\d.,]*\d(?:e-?\d+)?")
+
+
 class Narrative(msgspec.Struct, frozen=True):
     """Who wrote the report's four paragraphs, and these."""
 
@@ -177,10 +180,12 @@ def _check_narrative(bundle: Bundle, report: Report) -> None:
         require(_folded(text) in page, HTML, f"the narrative's {name} of {JSON}")
         require(_folded(text) in markdown, MARKDOWN, f"the narrative's {name} of {JSON}")
     headline = report.facts.get("epsilon")
-    if isinstance(headline, float):
-        told = f"ε = {rounded(headline)}"
-        require(told in _folded(markdown), MARKDOWN, f"the headline {told}")
-        require(told in page, HTML, f"the headline {told}")
+    for file, text in ((HTML, page), (MARKDOWN, markdown)):
+        if isinstance(headline, float):
+            require(f"ε = {rounded(headline)}" in text, file, f"the headline ε = {rounded(headline)}")
+        for told in _CLAIM.finditer(text):
+            known = all(number.is_one_of(figures) for number in numbers_in(told[0]))
+            require(known, file, f"after ε or δ figures of {JSON} only", told[0])
 
 
 def odds_of(report: Report) -> tuple[float, ...]:
