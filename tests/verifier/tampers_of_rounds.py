@@ -468,6 +468,18 @@ def _one_key_for_two(case: Case, record: Record) -> None:
     record["advertised"][1][2] = record["advertised"][0][2]
 
 
+def _low_order(case: Case, record: Record) -> None:
+    record["advertised"][0][3] = b"\1" + bytes(31)
+
+
+def _second_spelling(case: Case, record: Record) -> None:
+    record["advertised"][0][3] = (2**255 - 19 + 9).to_bytes(32, "little")
+
+
+def _large(case: Case, record: Record) -> None:
+    record["advertised"][0][4] = b"\xff" * 1184
+
+
 def _without_kem(case: Case, record: Record) -> None:
     record["advertised"][0][4] = b""
 
@@ -476,6 +488,9 @@ STEP_5 = (
     Tamper(name="a bank's public key", step=5, edit=of_round(message("advertised", 2))),
     Tamper(name="a signature on keys", step=5, edit=of_round(message("advertised", -1))),
     Tamper(name="one public key for two banks, signed", step=5, edit=of_round(_one_key_for_two, sign=True)),
+    Tamper(name="a key with which everybody knows the secret, signed", step=5, edit=of_round(_low_order, sign=True)),
+    Tamper(name="a second spelling of a key, signed", step=5, edit=of_round(_second_spelling, sign=True)),
+    Tamper(name="an ML-KEM key with a coefficient too large, signed", step=5, edit=of_round(_large, sign=True)),
     Tamper(name="keys without the hybrid, signed", step=5, edit=of_round(_without_kem, sign=True)),
     Tamper(name="the signature on the session", step=5, edit=of_round(field("session_signature"))),
     Tamper(name="the list of U1 signed by a stranger", step=5, edit=of_round(_by_a_stranger)),
@@ -640,6 +655,8 @@ STEP_7 = (
     Tamper(name="an aborted attempt left out everywhere", step=7, edit=_attempt_left_out),
     Tamper(name="the last attempt left out of the statement", step=7, edit=_line_left_out),
     Tamper(name="the last attempt left out of metrics.jsonl", step=7, edit=_metrics_left_out),
+    Tamper(name="more rounds than the plan aims at", step=7, edit=of_plan(lambda plan: plan.update(rounds=3))),
+    Tamper(name="fewer rounds than the plan aims at", step=7, edit=of_plan(lambda plan: plan.update(rounds=6))),
     Tamper(name="two attempts in another order", step=7, edit=_lines_swapped),
     Tamper(name="one attempt twice", step=7, edit=_attempt_twice),
     Tamper(name="a survivor fewer in metrics.jsonl", step=7, edit=_metrics_survivors),

@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from cli.main import invoke
 from fedsec_verify import bundle as names
+from fedsec_verify.bundle import Options
 from fedsec_verify.command import main
 from fedsec_verify.table import STEPS
-from tests.verifier.cases import Case
+from tests.verifier.cases import Case, verified
 from tests.verifier.runs import Runs
 
 
@@ -61,10 +62,12 @@ def test_a_failure_names_step_file_and_what_was_expected(case: Case, capsys: pyt
 
 
 def test_hostile_names_reach_no_terminal(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
-    case.write("evidence/\x1b[31mred", b"")
+    case.write("evidence/\x1b[31mred\udcff", b"")
     assert invoke(["verify", str(case.path)]) == 1
     out = capsys.readouterr().out
-    assert "\x1b" not in out and "[31mred" in out
+    assert "\x1b" not in out and "\udcff" not in out and "[31mred" in out
+    failed = told(capsys, str(case.path), code=1)["failed"]
+    assert "[31mred" in failed["file"] and "\x1b" not in failed["file"]
 
 
 def test_latest_is_followed(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +80,14 @@ def test_what_is_no_finished_run_is_a_usage_error(case: Case, capsys: pytest.Cap
     partial = case.path.rename(case.path.with_name("one.partial"))
     bare = case.path.with_name("bare")
     bare.mkdir()
-    for path, words in ((partial, "did not finish"), (bare, "holds no evidence"), (bare / "no", "no run's directory")):
+    loop = case.path.with_name("loop")
+    loop.symlink_to(loop)
+    for path, words in (
+        (partial, "did not finish"),
+        (bare, "holds no evidence"),
+        (bare / "no", "no run's directory"),
+        (loop, "loop"),
+    ):
         assert invoke(["verify", str(path)]) == 2
         error = capsys.readouterr().err.splitlines()
         assert error[0].startswith("Error: ") and words in error[0]
@@ -113,6 +123,15 @@ def test_a_roster_from_elsewhere(case: Case, tmp_path: Path, capsys: pytest.Capt
     roster.write_text("{}")
     for name in (str(roster), str(tmp_path / "none")):
         assert told(capsys, str(case.path), "--roster", name, code=2)["error"]["kind"] == "usage"
+
+
+def test_kept_inputs_that_have_expired_are_no_failure(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    expires = runs.kept.statement()["predicate"]["masked_inputs"]["expires"]
+    for today, words in ((expires, "not to be relied upon after"), ("9999-12-31", "EXPIRED")):
+        step = verified(runs.kept.path, Options(roster=None, ledger_key=None, today=today))[7]
+        assert step.ok and step.kind == "recomputed" and f"{words} {expires}" in step.detail
+    step = verified(runs.plain.path)[7]
+    assert step.ok and step.kind == "attested"  # the control: without inputs it is somebody's word
 
 
 def test_a_ledger_key_from_elsewhere(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 
 import msgspec
 import numpy as np
@@ -85,26 +86,44 @@ def _check_opened(plan: Plan, planned: PlannedSum | None, record: Round, file: s
 
 def check_one_use(bundle: Bundle, _: Options) -> Outcome:
     """Step 7: every (task, round) once, attempts of a sum without a gap from its first, metrics.jsonl the same."""
-    plan = bundle.plan
-    used: dict[str, int] = {planned.name: 0 for planned in plan.sums}
-    first: dict[str, int] = {}
-    start = 0
-    for planned in plan.sums:
-        first[planned.name] = start
-        start += planned.attempts
+    sums = bundle.plan.sums
+    used = {planned.name: 0 for planned in sums}
+    first = dict(zip(used, accumulate((planned.attempts for planned in sums), initial=0), strict=False))
     for attempt in bundle.attempts:
         line = attempt.line
         require(line.release in used, STATEMENT, "sums of the plan only", line.release)
         expected = first[line.release] + used[line.release]
         require(line.attempt == expected, STATEMENT, f"attempt {expected} next for {line.release}", str(line.attempt))
         used[line.release] += 1
+    _check_course(bundle)
     kept = {round_file(attempt.line.attempt) for attempt in bundle.attempts if attempt.file}
     there = {name for name in bundle.subjects if name.startswith(f"{ROUNDS}/")}
     extra, missing = sorted(there - kept), sorted(kept - there)
     require(not extra, extra[0] if extra else "", "no file of an attempt that the statement does not list")
     require(not missing, missing[0] if missing else "", "a file of each attempt that ended")
     _check_metrics(bundle)
-    return Outcome(kind=RECOMPUTED, detail=", ".join(f"{name} {count}" for name, count in used.items()) + " attempts")
+    return Outcome(kind=RECOMPUTED, detail=f"{_told(used)} attempts")
+
+
+def _check_course(bundle: Bundle) -> None:
+    """Sum after sum, each until it was opened as often as the plan aims at, and no attempt after that."""
+    plan = bundle.plan
+    aim = {planned.name: plan.rounds if planned.name == "training" else 1 for planned in plan.sums}
+    order = list(aim)
+    due = 0
+    opened = dict.fromkeys(aim, 0)
+    for attempt in bundle.attempts:
+        line = attempt.line
+        while due < len(order) and opened[order[due]] == aim[order[due]]:
+            due += 1
+        found = order[due] if due < len(order) else "nothing more"
+        require(line.release == found, STATEMENT, f"{found} due at attempt {line.attempt}", line.release)
+        opened[line.release] += line.status == "opened"
+    require(opened == aim, STATEMENT, f"opened sums as the plan aims at: {_told(aim)}", _told(opened))
+
+
+def _told(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _check_metrics(bundle: Bundle) -> None:

@@ -5,7 +5,9 @@ Exit code 0: every step holds. 1: one does not. 2: RUN is no finished run with e
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -80,14 +82,21 @@ def verify(context: click.Context, run: Path, roster: Path | None, ledger_key: s
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The console entry of the distribution of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a δ on an ASCII terminal is no reason to fail
     try:
         with verify.make_context("fedsec-verify", list(sys.argv[1:] if arguments is None else arguments)) as context:
             verify.invoke(context)
+        sys.stdout.flush()
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
     except click.ClickException as error:
         click.echo(f"Error: {error.format_message()}", err=True)
         sys.exit(EXIT_USAGE)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # its reader has left: no flush may fail again
+        sys.exit(EXIT_FAILED)
     sys.exit(0)
 
 
@@ -97,7 +106,7 @@ def result(steps: Sequence[Step]) -> dict[str, Any]:
     told: dict[str, Any] = {
         "ok": failed is None,
         "steps": [
-            {"number": step.number, "name": step.name, "kind": step.kind, "ok": step.ok, "detail": step.detail}
+            {"number": step.number, "name": step.name, "kind": step.kind, "ok": step.ok, "detail": _plain(step.detail)}
             for step in steps
         ],
     }
@@ -105,9 +114,9 @@ def result(steps: Sequence[Step]) -> dict[str, Any]:
         told["failed"] = {
             "number": failed.number,
             "name": failed.name,
-            "file": failed.file,
-            "expected": failed.expected,
-            "detail": failed.detail,
+            "file": _plain(failed.file),
+            "expected": _plain(failed.expected),
+            "detail": _plain(failed.detail),
         }
     return told
 
@@ -140,17 +149,19 @@ def _plain(text: str) -> str:
 
 
 def _directory(context: click.Context, run: Path) -> Path:
-    folder = run.resolve()
-    told = ""
+    try:
+        folder = run.resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself
+        raise click.UsageError(f"{run} cannot be reached", ctx=context) from None
     if folder.name.endswith(_PARTIAL):
         told = f"{run} is the directory of a run that did not finish: it has no evidence yet"
     elif not folder.is_dir():
         told = f"{run} is no run's directory"
-    elif not (folder / STATEMENT).exists():
+    elif not os.path.lexists(folder / STATEMENT):
         told = f"{run} holds no evidence: there is no {STATEMENT}"
-    if told:
-        raise click.UsageError(told, ctx=context)
-    return folder
+    else:
+        return folder
+    raise click.UsageError(told, ctx=context)
 
 
 def _roster(context: click.Context, file: Path) -> Roster:

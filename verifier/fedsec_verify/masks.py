@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -39,11 +39,27 @@ def mask_kem_key(seed: bytes) -> MLKEM768PrivateKey:
 
 
 def agreed(private: X25519PrivateKey, public: bytes) -> bytes | None:
-    """The X25519 secret, 32 bytes; None for a public key of low order."""
+    """The X25519 secret, 32 bytes; None for a public key of low order, or a second spelling of one."""
+    if int.from_bytes(public, "little") >= 2**255 - 19:
+        return None
     try:
         return private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:
         return None
+
+
+def is_sound(public: bytes) -> bool:
+    """Whether a secret can be agreed with the X25519 key ``public``, which hence is no point of low order."""
+    return agreed(X25519PrivateKey.from_private_bytes(bytes(range(32))), public) is not None
+
+
+def is_sound_kem(public: bytes) -> bool:
+    """Whether ``public`` is an ML-KEM-768 key: 1184 bytes, every coefficient below q (FIPS 203, section 7.2)."""
+    try:
+        MLKEM768PublicKey.from_public_bytes(public)
+    except ValueError:
+        return False
+    return True
 
 
 def pair_secret(seed: bytes, t1: bytes, lower: int, higher: int) -> bytes:

@@ -40,9 +40,8 @@ from fedsec_verify.hashing import (
     sha256,
     slots_root,
 )
+from fedsec_verify.masks import is_sound, is_sound_kem
 from fedsec_verify.steps import RECOMPUTED, Outcome
-
-KEM_PUBLIC_BYTES = 1184
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,11 +176,13 @@ class _Signatures:
 
 
 def _check_keys(record: Round, file: str) -> None:
-    """Fresh keys: none twice, and those of the hybrid there."""
+    """Fresh keys: none twice, those of the hybrid there, and none with which everybody knows the secret."""
     public = [key for e in record.advertised for key in (e.share_key, e.mask_key, e.share_kem, e.mask_kem)]
     require(len(set(public)) == len(public), file, "no public key twice")
-    lengths = {len(key) for e in record.advertised for key in (e.share_kem, e.mask_kem)}
-    require(lengths <= {KEM_PUBLIC_BYTES}, file, f"ML-KEM keys of {KEM_PUBLIC_BYTES} bytes")
+    for entry in record.advertised:
+        sound = all(map(is_sound, (entry.share_key, entry.mask_key)))
+        sound = sound and all(map(is_sound_kem, (entry.share_kem, entry.mask_kem)))
+        require(sound, file, f"sound X25519 and ML-KEM-768 keys of bank {entry.index}")
 
 
 def _check_order(record: Round, file: str) -> None:
