@@ -1,7 +1,7 @@
 """A bank countersigns the statement of a run only if it is true as far as the bank can know.
 
-The coordinator is dishonest: it alters the statement or the rounds' files that it shows a bank, and puts right again all
-that follows from the alteration: lines, digests, counts, its own signatures. What it does not have are banks' keys.
+The coordinator is dishonest: it alters the statement or the rounds' files that it shows a bank, and puts right again
+what follows from the alteration: lines, digests, counts, its own signatures. What it does not have are banks' keys.
 """
 
 from __future__ import annotations

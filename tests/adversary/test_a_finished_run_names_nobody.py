@@ -1,11 +1,14 @@
 """A finished run's directory can be handed on: no file in it names a bank, a path, a data set, a column or the machine.
 
+The evidence is part of it: keys and indices stand for banks there, and no file says whose they are.
+
 One file is allowed the columns of the inputs: ``model.safetensors`` has to say what the model reads, else nobody could
 use it. It may not have the label's, the bank column's or a dropped one's name.
 """
 
 from __future__ import annotations
 
+import base64
 import getpass
 import json
 import socket
@@ -89,6 +92,7 @@ def test_no_file_names_a_bank_a_path_a_data_set_or_the_machine(
     for run in (published, named_by_its_file):
         words = {word for word in forbidden(run) if len(word) > 3}
         assert len({path.name for path in run.path.iterdir()}) >= 8
+        assert len(list((run.path / "evidence").rglob("*"))) >= 9
         assert found(run, words) == set()
 
 
@@ -107,14 +111,43 @@ def test_input_columns_are_named_in_the_model_alone(published: Published) -> Non
 
 
 def test_control_a_name_that_slips_into_any_file_is_found(published: Published) -> None:
-    for name in ("privacy.json", "report.html", "model.safetensors"):
-        path = published.path / name
+    for name in ("privacy.json", "report.html", "model.safetensors", "ledger.json", "000000.msgpack"):
+        path = next(published.path.rglob(name))
         content = path.read_bytes()
         try:
             path.write_bytes(content + BANKS[0].upper().encode())
             assert (name, BANKS[0]) in found(published, {BANKS[0]})
         finally:
             path.write_bytes(content)
+
+
+def test_evidence_hides_names_behind_no_encoding(published: Published) -> None:
+    """Envelopes hold base64, the ledger payloads in JSON: the search looks into both."""
+
+    def hidden(words: set[str]) -> set[str]:
+        texts = []
+        for path in sorted((published.path / "evidence").rglob("*")):
+            content = path.read_bytes() if path.is_file() else b""
+            texts.append(content)
+            if path.name.endswith(".dsse.json"):
+                texts.append(base64.b64decode(json.loads(content)["payload"]))
+            if path.name == "ledger.json":
+                texts += [entry["payload"].encode() for entry in json.loads(content)["entries"]]
+        return {word for word in words if any(word.lower().encode() in text.lower() for text in texts)}
+
+    words = {word for word in {*forbidden(published), *INPUTS} if len(word) > 3}
+    assert hidden(words) == set()
+    # controls: what is in the payloads is found
+    assert hidden({"urn:fedsec:evidence:run:1", "urn:fedsec:evidence:report:1", "training"}) != set()
+    assert hidden({"urn:fedsec:evidence:run:1"}) and hidden({"urn:fedsec:evidence:report:1"})
+
+
+def test_the_same_bank_in_two_runs_has_nothing_in_common(published: Published, named_by_its_file: Published) -> None:
+    """Keys are made for a run, so two runs' evidence cannot be joined by a bank."""
+    rosters = [json.loads((run.path / "evidence/roster.json").read_bytes()) for run in (published, named_by_its_file)]
+    keys = [{roster["server"], *roster["members"]} for roster in rosters]
+    assert keys[0].isdisjoint(keys[1])
+    assert all(len(each) == 6 for each in keys)  # control: they are all there
 
 
 def test_no_figure_belongs_to_one_bank(published: Published) -> None:

@@ -19,6 +19,7 @@ from fedsec.errors import BudgetError, CohortError, ConfigError, LedgerError, Re
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "sqlalchemy", "numpy", "rich", "opacus", "pydantic", "openai", "sklearn", "pyarrow", "cryptography")
+HEAVY += ("securesystemslib", "cyclonedx")
 
 
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:

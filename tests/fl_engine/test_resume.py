@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import signal
 import subprocess
@@ -10,18 +12,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pytest
 
-from dp.ledger import Account, Ledger
+from dp.ledger import Account, Ledger, read_heads
 from fedsec.errors import CohortError, ConfigError, FedsecError, LocalProtocolError
+from fl_engine.evidence.archive import ROSTER, STATEMENT, round_name
+from fl_engine.evidence.statement import decode_run_statement
 from fl_engine.messages import Reply, decode
+from fl_engine.resume import PrivateRun
 from fl_engine.run import Run, settle_unfinished
 from fl_engine.runtime.local import LocalFederation
 from fl_engine.settings import DataSettings, RunSettings
 from secagg.client import Client
+from secagg.config import SessionConfig
+from secagg.evidence import RoundEvidence
+from secagg.identity import Identity
 from tests.fl_engine.run_helpers import Record, begin, finish, own_place, survivors_sum
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +124,7 @@ def test_a_killed_run_is_resumed_charged_and_complete(where: str, tmp_path: Path
     path, first = interrupted(tmp_path, kill)
     second = Record()
     with own_place(tmp_path) as patch:
+        keys = PrivateRun.load(path.name.removesuffix(".partial")).bank_keys
         second.watch(patch)
         with Ledger.open(create=False) as ledger:
             burnt = {name: len(used) for name, used in ledger.burnt(path.name.removesuffix(".partial")).items()}
@@ -141,6 +151,41 @@ def test_a_killed_run_is_resumed_charged_and_complete(where: str, tmp_path: Path
     assert [record.index for record in run.progress.records] == sorted({r.index for r in run.progress.records})
     for attempt, opened in second.opened.items():
         assert np.array_equal(opened.total, survivors_sum(second, attempt))
+    check_evidence(run, keys, lost=len(gone))
+
+
+def check_evidence(run: Run, keys: tuple[bytes, ...], *, lost: int) -> None:
+    """One roster from beginning to end, a line for every attempt, a file for every one that was not interrupted."""
+    path = run.directory.path
+    members = [Identity.from_private_bytes(key).public_key.hex() for key in keys]
+    assert json.loads((path / ROSTER).read_bytes())["members"] == members
+    for head in read_heads(path / "ledger-heads.json"):
+        assert {each.signer for each in head.countersigned} == {*members, run.roster.server.hex()}
+    envelope = json.loads((path / STATEMENT).read_bytes())
+    assert [each["keyid"] for each in envelope["signatures"]] == [run.roster.server.hex(), *members]
+    lines = decode_run_statement(base64.b64decode(envelope["payload"])).predicate.attempts
+    assert [line.attempt for line in lines] == [record.index for record in run.progress.records]
+    whole = [line for line in lines if line.status != "interrupted"]
+    assert len(lines) - len(whole) == lost
+    assert [file.name for file in sorted((path / "evidence/rounds").iterdir())] == [
+        f"{line.attempt:06d}.msgpack" for line in whole
+    ]
+    for line in whole:
+        session = RoundEvidence.decode((path / round_name(line.attempt)).read_bytes()).session
+        assert msgspec.msgpack.decode(session, type=SessionConfig).roster_digest == run.roster.digest
+
+
+def test_masked_inputs_of_an_interrupted_attempt_are_not_kept(tmp_path: Path) -> None:
+    """They would add up to nothing that was opened, and be as dangerous as all others."""
+    path, _ = interrupted(tmp_path, KILLS["between two banks' masked inputs"][0], keep_masked_inputs=True)
+    begun = {file.name for file in (path / "evidence/masked").iterdir() if file.name.startswith("000003")}
+    assert begun  # control: the kill came while they were being kept
+    with own_place(tmp_path), Ledger.open(create=False) as ledger:
+        run = Run.resume(path, ledger=ledger)
+        finish(run)
+    left = {file.name[:6] for file in (run.directory.path / "evidence/masked").iterdir()}
+    opened = {f"{record.index:06d}" for record in run.progress.records if record.status == "opened"}
+    assert left == opened and "000003" not in opened
 
 
 @pytest.mark.parametrize("ledger_refuses", [True, False])

@@ -1,4 +1,4 @@
-"""What is the same in every request to a language model, taken from the program: ``PYTHONPATH=verifier python -m tests.verifier.fixed_texts``.
+"""What is the same in every request to a language model: ``PYTHONPATH=verifier python -m tests.verifier.fixed_texts``.
 
 The verifier ships the list, since it imports nothing of the program; a test compares the two.
 """
