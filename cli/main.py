@@ -29,13 +29,15 @@ class _Lazy:
 _COMMANDS = {
     "run": _Lazy(module="cli.run", attribute="run", help="Train one model over all banks, within a privacy budget."),
     "report": _Lazy(module="cli.report", attribute="report", help="Write the compliance report of a run again."),
+    "verify": _Lazy(
+        module="fedsec_verify.command", attribute="verify", help="Check a run's evidence offline, step by step."
+    ),
     "attack": _Lazy(module="cli.attack", attribute="attack", help="Play the dishonest server, and show what it gets."),
     "audit": _Lazy(module="cli.audit", attribute="audit", help="Measure with canaries what ε is at least."),
     "ledger": _Lazy(module="cli.ledger", attribute="ledger", help="Show, set, settle and verify privacy budgets."),
 }
 
 _ABSENT = {
-    "verify": "check the budget with `fedsec ledger verify`; the run's privacy.json, unsigned, has what ε follows from",
     "federation": "`fedsec run` trains all banks on this machine",
     "bank": "`fedsec run` trains all banks on this machine",
 }
@@ -73,6 +75,7 @@ def cli() -> None:
     \b
     Start with:
       fedsec run --epsilon 3
+      fedsec verify runs/latest
       fedsec ledger show
 
     Exit codes: 0 done, 1 a check found something, 2 usage or bad input, 3 privacy budget refused,

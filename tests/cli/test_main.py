@@ -64,7 +64,7 @@ def test_without_a_command_the_help_is_told_as_a_usage_error(
     assert captured.err.startswith("Usage: fedsec")
 
 
-@pytest.mark.parametrize("command", ["verify", "federation", "bank"])
+@pytest.mark.parametrize("command", ["federation", "bank"])
 def test_a_command_of_the_design_that_is_absent_says_so_and_what_to_do(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,8 @@
+"""All edits, by the step that has to find them."""
+
+from __future__ import annotations
+
+from tests.verifier import tampers_of_results, tampers_of_rounds
+from tests.verifier.cases import Tamper
+
+TAMPERS: tuple[Tamper, ...] = (*tampers_of_rounds.TAMPERS, *tampers_of_results.TAMPERS)
