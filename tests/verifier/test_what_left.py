@@ -12,7 +12,7 @@ import pytest
 from compliance.reading import facts_of, read_run
 from fedsec_verify import outbound_step
 from fedsec_verify.findings import Refused
-from fedsec_verify.report_step import Narrative, Report
+from fedsec_verify.report_step import Narrative, Report, told_figures
 from tests.compliance.helpers import BANKS, make_run
 from tests.verifier.fixed_texts import FILE, current, requests
 
@@ -36,7 +36,7 @@ def checked(body: dict[str, Any], facts: Any) -> None:
         provenance={},
     )
     data = json.dumps(body).encode()
-    outbound_step._check_request(data, "outbound/request-001.json", report, outbound_step._allowed(report))
+    outbound_step._check_request(data, "outbound/request-001.json", report, told_figures(report))
 
 
 def test_the_verifiers_list_is_the_programs() -> None:

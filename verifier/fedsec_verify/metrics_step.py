@@ -25,7 +25,7 @@ from fedsec_verify.steps import ATTESTED, Outcome
 STEPS = ("advertise", "share", "mask", "agree", "unmask")
 FRAUD_DEVIATIONS = 4.0  # of the noise that frauds must exceed for their share to be told
 HALF = 10  # of 16 bins of log-odds, those below a score of 0.5
-_DEVIATIONS = 6.0
+_DEVIATIONS = 4.0  # of the noise; the figure was read from this very sum, so it is not even independent of it
 _MARGIN = 0.05  # what interpolation within bins and the correction of a bias move a figure by, at most
 _CLOSE = 1e-9
 
@@ -138,16 +138,16 @@ def _check_histogram(bundle: Bundle, summary: Summary) -> None:
     same = same and (share is None or math.isclose(share, summary.fraud_share or 0.0, rel_tol=_CLOSE))
     require(same, SUMMARY, f"the share of fraud of the opened histogram, {share}", str(summary.fraud_share))
     total, frauds, genuine = float(counts.sum()), float(counts[1].sum()), float(counts[0].sum())
-    noise = _DEVIATIONS * deviation * math.sqrt(counts.size)
-    if summary.final.accuracy is not None and total > noise:
+    noise = _DEVIATIONS * deviation * math.sqrt(counts.shape[1])
+    if summary.final.accuracy is not None and total > 2 * noise:
         right = float(counts[1, HALF:].sum() + counts[0, :HALF].sum()) / total
-        _check_near("accuracy", summary.final.accuracy, right, noise / total)
+        _check_near("accuracy", summary.final.accuracy, right, 2 * noise / total)
     if summary.final.roc_auc is not None and min(frauds, genuine) > noise:
         below = np.cumsum(counts[0]) - counts[0]
         ranked = float((counts[1] * (below + counts[0] / 2)).sum()) / (frauds * genuine)
-        # All that a bin holds of both classes may be ranked either way, and noise counts against the smaller class.
+        # What a bin holds of both classes may be ranked either way; noise counts against the smaller class.
         ties = float((np.abs(counts[1]) * np.abs(counts[0])).sum()) / (2 * frauds * genuine)
-        _check_near("roc_auc", summary.final.roc_auc, ranked, ties + 2 * noise / min(frauds, genuine))
+        _check_near("roc_auc", summary.final.roc_auc, ranked, ties + noise / min(frauds, genuine))
 
 
 def _check_near(name: str, stated: float, recomputed: float, margin: float) -> None:

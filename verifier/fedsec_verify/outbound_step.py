@@ -10,7 +10,6 @@ well, in the whole body.
 from __future__ import annotations
 
 import json
-import math
 import re
 from functools import cache
 from importlib import resources
@@ -18,15 +17,13 @@ from typing import Any
 
 from fedsec_verify.bundle import Bundle, Options
 from fedsec_verify.decoding import from_json
-from fedsec_verify.figures import figures_of, numbers_in, without_numbers
+from fedsec_verify.figures import numbers_in, without_numbers
 from fedsec_verify.findings import Refused, require
 from fedsec_verify.formats import Exact
-from fedsec_verify.report_step import OUTBOUND, Report, odds_of, outbound_files, report_of
+from fedsec_verify.report_step import OUTBOUND, Report, outbound_files, report_of, told_figures
 from fedsec_verify.steps import RECOMPUTED, Outcome
 
 LARGEST = 1 << 16
-FRAUD_EDGES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-FIXED_NUMBERS = (0.95, 1.0, 5.0)
 _MODEL = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 _NAMES = re.compile(rf"{OUTBOUND}/(request|response)-[0-9]{{3}}\.json|{OUTBOUND}/request-[0-9]{{3}}\.headers\.txt")
 _HEADER = re.compile(
@@ -66,7 +63,7 @@ def check_outbound(bundle: Bundle, options: Options) -> Outcome:  # noqa: ARG001
         require(_NAMES.fullmatch(name) is not None, name, "requests, their headers and responses only")
         if name.endswith(".headers.txt"):
             _check_headers(bundle, name)
-    allowed = _allowed(report)
+    allowed = told_figures(report)
     for name in requests:
         _check_request(bundle.read(name, LARGEST), name, report, allowed)
     told = report.narrative.requests
@@ -133,23 +130,6 @@ def fixed_texts() -> FixedTexts:
     """What is the same in all requests of this version."""
     data = resources.files("fedsec_verify").joinpath("fixed_texts.json").read_bytes()
     return from_json(data, FixedTexts, "fixed_texts.json")
-
-
-def _allowed(report: Report) -> list[float]:
-    """Figures of the report, the odds, and the edges of the bands into which quality is put before it is sent."""
-    facts = report.facts
-    measured = list(figures_of([facts.get("quality"), facts.get("intervals")]))
-    hundredths = [
-        edge(value * 100 + nudge) / 100
-        for value in measured
-        for edge in (math.floor, math.ceil)
-        for nudge in (-1e-9, 1e-9)
-    ]
-    share = facts.get("fraud_share")
-    edges = (
-        [] if share is None else [max(e for e in FRAUD_EDGES if e <= share), min(e for e in FRAUD_EDGES if e >= share)]
-    )
-    return [*figures_of(facts), *odds_of(report), *hundredths, *edges, *FIXED_NUMBERS]
 
 
 def _check_headers(bundle: Bundle, name: str) -> None:

@@ -26,6 +26,7 @@ AUDIT, ATTACKS, OUTBOUND = "audit.json", "attack.json", "outbound"
 PREDICATE = "urn:fedsec:evidence:report:1"
 REPORT_STEP = 17
 MARKED = ("delta",)  # what the page must mark; every adversary's bound and the headline besides
+FRAUD_EDGES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 FIXED_NUMBERS = (0.95, 1.0, 5.0)  # of the narrative's own sentences: 95 %, "above 1", "fewer than 5 banks"
 DIGESTS = ("config.toml", METRICS, PRIVACY, AUDIT, ATTACKS, "model.safetensors")
 AUDITED = (
@@ -47,12 +48,16 @@ class Narrative(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """report.json, as far as it has figures; a verdict in words and the attacks' results may stand beside."""
+    """report.json, as far as it has figures of the run; a verdict in words and the attacks' results may stand beside.
+
+    ``disclosed``: what of the facts a request may hold.
+    """
 
     version: int
     facts: dict[str, Any]
     narrative: Narrative
     provenance: dict[str, Any]
+    disclosed: dict[str, Any] | None = None
 
 
 def check_report(bundle: Bundle, options: Options) -> Outcome:  # noqa: ARG001 - the form of a check
@@ -170,7 +175,10 @@ def _check_provenance(bundle: Bundle, report: Report) -> None:
 
 def _check_narrative(bundle: Bundle, report: Report) -> None:
     """Each number in the narrative is a figure of the report, and page and Markdown say the same text."""
-    figures = [*figures_of(report.facts), *FIXED_NUMBERS, *odds_of(report)]
+    figures = told_figures(report)
+    for value in figures_of(report.disclosed):
+        known = any(math.isclose(value, figure, rel_tol=1e-9) for figure in figures)
+        require(known, JSON, "under disclosed figures of the report only, or their bands", str(value))
     page = _folded(_Page.read(bundle.read(HTML)).text)
     markdown = _folded(re.sub(r"\\([\\`*_\[\]<>#|~!])", r"\1", bundle.read(MARKDOWN).decode()))
     for name, text in report.narrative.sections.items():
@@ -188,10 +196,25 @@ def _check_narrative(bundle: Bundle, report: Report) -> None:
             require(known, file, f"after ε or δ figures of {JSON} only", told[0])
 
 
-def odds_of(report: Report) -> tuple[float, ...]:
-    """e^epsilon, if a float can hold it."""
-    epsilon = report.facts.get("epsilon")
-    return (math.exp(epsilon),) if isinstance(epsilon, float) and epsilon < 700 else ()
+def told_figures(report: Report) -> list[float]:
+    """Figures that a text about the run may have: those of the report, e^epsilon, and bands of what was measured.
+
+    A share measured over pooled rows is sent as the band that it lies in: hundredths, or FRAUD_EDGES.
+    """
+    facts = report.facts
+    epsilon = facts.get("epsilon")
+    odds = [math.exp(epsilon)] if isinstance(epsilon, float) and epsilon < 700 else []
+    measured = list(figures_of([facts.get("quality"), facts.get("intervals")]))
+    hundredths = [
+        edge(value * 100 + nudge) / 100
+        for value in measured
+        for edge in (math.floor, math.ceil)
+        for nudge in (-1e-9, 1e-9)
+    ]
+    share = facts.get("fraud_share")
+    below = [edge for edge in FRAUD_EDGES if share is not None and edge <= share]
+    above = [edge for edge in FRAUD_EDGES if share is not None and edge >= share]
+    return [*figures_of(facts), *odds, *hundredths, *below[-1:], *above[:2], *FIXED_NUMBERS]
 
 
 def _check_page(bundle: Bundle, report: Report) -> int:
