@@ -78,7 +78,7 @@ VARIABLE = "FEDSEC" + "_NOTHING"  # in one piece it would stand in a test, hence
         ("```console\n$ fedsec lodger show\n```", "lodger"),
         ("```\nfedsec ledger budget payments \\\n  --epsilon four\n```", "'four' is not a valid float"),
         ("```sh\nfedsec ledger budget payments\n```", "Missing option '--epsilon'"),
-        ("```sh\nfedsec verify runs/latest\n```", "not part of this version"),
+        ("```sh\nfedsec federation join\n```", "not part of this version"),
         (f"```sh\n{VARIABLE}=1 fedsec run --nothing\n```", "--nothing"),
         ("```sh\nfedsec ledger show | fedsec ledger hide\n```", "hide"),
         ("Say `fedsec run --sed 4`.", "--sed"),

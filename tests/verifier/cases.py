@@ -267,21 +267,24 @@ class Tamper:
     options: Callable[[Case], Options] | None = None
 
 
-def verified(path: Path, options: Options | None = None) -> list[Step]:
+NOTHING_GIVEN = Options(roster=None, ledger_key=None, today="2026-01-01")
+
+
+def verified(path: Path, options: Options = NOTHING_GIVEN) -> list[Step]:
     """All steps of the run at ``path``."""
-    return list(carry_out(STEPS, Bundle(path), options or Options(roster=None, ledger_key=None, today="2026-01-01")))
+    return list(carry_out(STEPS, Bundle(path), options))
 
 
-def first_failed(path: Path, options: Options | None = None) -> Step | None:
-    """The verdict on the run at ``path``."""
-    return next((step for step in verified(path, options) if not step.ok), None)
+def first_failed(path: Path, options: Options = NOTHING_GIVEN) -> Step | None:
+    """The verdict on the run at ``path``; the steps after it are not carried out."""
+    return next((step for step in carry_out(STEPS, Bundle(path), options) if not step.ok), None)
 
 
 def tampered(tamper: Tamper, case: Case, folder: Path) -> Step | None:
     """The verdict on a copy of ``case`` in ``folder`` after the edit."""
     copy = folder / "run"
     shutil.copytree(case.path, copy, symlinks=True)
-    options = tamper.options(case) if tamper.options else None
+    options = tamper.options(case) if tamper.options else NOTHING_GIVEN
     tamper.edit(Case(path=copy, other=case.other, keys=case.keys))
     try:
         return first_failed(copy, options)

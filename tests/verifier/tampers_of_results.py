@@ -362,7 +362,7 @@ TAMPERS: tuple[Tamper, ...] = (
     Tamper(name="a digest after a round", step=9, edit=stated(lambda s: s["predicate"]["attempts"][-1].update(after="0" * 64))),
     Tamper(name="a digest before a round", step=5, edit=stated(lambda s: s["predicate"]["attempts"][-1].update(before="0" * 64))),
     Tamper(name="another seed in the plan", step=9, edit=of_plan(lambda plan: plan.update(initial_seed=plan["initial_seed"] + 1))),
-    Tamper(name="another denominator in the plan", step=9, edit=of_plan(lambda plan: plan.update(denominator=plan["denominator"] + 1))),
+    Tamper(name="another denominator in the plan", step=4, edit=of_plan(lambda plan: plan.update(denominator=plan["denominator"] + 1))),
     Tamper(name="one weight by its last bit", step=10, edit=of_weights(one_ulp)),
     Tamper(name="two weights exchanged", step=10, edit=of_weights(lambda w: w.put([0, 1], [w[1], w[0]]))),
     Tamper(name="another run's model", step=10, edit=resealed(taken_from_the_other_run(MODEL))),

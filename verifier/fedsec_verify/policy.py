@@ -33,6 +33,10 @@ def check_policy(bundle: Bundle, _: Options) -> Outcome:
     )
     require(plan.task == statement.run, PLAN, f"the plan of the run {statement.run}", plan.task)
     require(plan.clients == len(bundle.banks) == len(plan.slots), PLAN, f"a plan for {len(bundle.banks)} banks")
+    slots = sum(plan.slots)  # Adam hardly feels another denominator, so that step 9 need not find it
+    require(
+        plan.denominator == slots, PLAN, f"the slots of all banks, {slots}, as denominator", f"{plan.denominator:g}"
+    )
     _check_cohort(plan)
     names = [planned.name for planned in plan.sums]
     require(len(set(names)) == len(names), PLAN, "no sum twice")
