@@ -19,17 +19,21 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
+from compliance.attacks.record import FILE as ATTACKS
+from compliance.attacks.record import AttackRecord, read_attacks
 from compliance.facts import FEWEST_BANKS, Facts
 from compliance.identifiers import Identifiers, identifiers_path
+from compliance.marks import marked
 from compliance.narrative import Narrative, NarratorSettings, narrate
 from compliance.prompt import TEMPLATES, figure, odds
 from compliance.reading import RunRecords, facts_of, read_run
 from compliance.redaction import Scanner
+from compliance.verdict import Verdict, next_steps, risks_of, verdict_of
 from fedsec.errors import RedactionError
 
 WITHHELD = "(a sentence is withheld here: it held an identifier)"
 # not summary.json: the run adds to it how long this report took
-_HASHED = ("config.toml", "metrics.jsonl", "privacy.json", "audit.json", "model.safetensors")
+_HASHED = ("config.toml", "metrics.jsonl", "privacy.json", "audit.json", ATTACKS, "model.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,17 +101,19 @@ def write_report(run: Path, *, narrator: NarratorSettings | None, identifiers: I
         identifiers: what must not leave; None: not known on this machine, so no model is asked.
 
     Raises:
-        ConfigError: ``run`` is not the directory of a finished run, or states an ε that its releases do not give.
+        ConfigError: ``run`` is not the directory of a finished run, or states an ε that its releases do not give; or
+            its ``audit.json`` or ``attack.json`` is of another run.
     """
     records = read_run(run)
+    attacks = _attacks(run, records)
     facts = facts_of(records)
     narrative = narrate(facts, settings=narrator, identifiers=identifiers, outbox=run / "outbound")
-    context = _context(run, records, facts, narrative, _sentences(records, identifiers))
+    context = _context(run, records, facts, narrative, _sentences(records, identifiers), attacks)
     html, markdown, data = run / "report.html", run / "report.md", run / "report.json"
     contents = {
         html: _page(context),
         markdown: _environment(markup=False).get_template("report.md.j2").render(context),
-        data: _json(facts, narrative, context["provenance"]),
+        data: _json(facts, narrative, context["provenance"], context["verdict"], attacks),
     }
     for path, text in contents.items():
         _replace(path, text)
@@ -121,11 +127,27 @@ def write_report(run: Path, *, narrator: NarratorSettings | None, identifiers: I
     )
 
 
+def _attacks(run: Path, records: RunRecords) -> AttackRecord | None:
+    if not (run / ATTACKS).is_file():
+        return None
+    privacy = hashlib.sha256((run / "privacy.json").read_bytes()).hexdigest()
+    return read_attacks(run / ATTACKS, run=records.summary.run, privacy=privacy)
+
+
 def _context(
-    run: Path, records: RunRecords, facts: Facts, narrative: Narrative, sentences: Sentences
+    run: Path,
+    records: RunRecords,
+    facts: Facts,
+    narrative: Narrative,
+    sentences: Sentences,
+    attacks: AttackRecord | None,
 ) -> dict[str, Any]:
     return {
         "facts": facts,
+        "verdict": verdict_of(facts, attacks),
+        "attacks": attacks,
+        "risks": risks_of(facts),
+        "steps": next_steps(facts, attacks),
         "narrative": narrative,
         "sentences": sentences,
         "fewest": FEWEST_BANKS,
@@ -157,7 +179,9 @@ def _page(context: dict[str, Any]) -> str:
     return _environment(markup=True).get_template("report.html.j2").render(context, pictures=drawn, css=css)
 
 
-def _json(facts: Facts, narrative: Narrative, provenance: dict[str, Any]) -> str:
+def _json(
+    facts: Facts, narrative: Narrative, provenance: dict[str, Any], verdict: Verdict, attacks: AttackRecord | None
+) -> str:
     document = {
         "version": 1,
         "facts": facts.model_dump(mode="json"),
@@ -168,6 +192,8 @@ def _json(facts: Facts, narrative: Narrative, provenance: dict[str, Any]) -> str
             "requests": narrative.requests,
             "sections": narrative.sections.model_dump(),
         },
+        "verdict": {"tone": verdict.tone, "headline": verdict.headline, "mind": verdict.mind},
+        "attacks": None if attacks is None else msgspec.to_builtins(attacks),
         "provenance": provenance,
     }
     return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
@@ -236,5 +262,5 @@ def _environment(*, markup: bool) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(figure=figure, odds=odds, plain=_plain, size=_size, banks=_banks)
+    environment.filters.update(figure=figure, odds=odds, plain=_plain, size=_size, banks=_banks, marked=marked)
     return environment
