@@ -1,4 +1,4 @@
-"""``fedsec report RUN``: write the compliance report of a finished run again, or show what a request would send."""
+"""``fedsec report RUN``: write the compliance report of a finished run again, as a PDF too, or compare several runs."""
 
 from __future__ import annotations
 
@@ -17,29 +17,54 @@ _PARTIAL = ".partial"
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", metavar="M", help="Model that writes the narrative (default: OPENAI_MODEL, or gpt-5-mini).")
 @click.option(
     "--base-url", metavar="URL", help="OpenAI-compatible service, up to /v1 (default: OPENAI_BASE_URL, or OpenAI)."
 )
 @click.option("--offline", is_flag=True, help="Ask no language model, whatever the environment says.")
 @click.option("--dry-run", is_flag=True, help="Print exactly what a request would send, and send nothing.")
+@click.option("--pdf", is_flag=True, help="Write report.pdf too, through a Chromium or Chrome of this machine.")
+@click.option("--compare", "compared", is_flag=True, help="Set several runs side by side: privacy against quality.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="With --compare: where its files go. [here]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def report(*, run: Path, model: str | None, base_url: str | None, offline: bool, dry_run: bool, as_json: bool) -> None:
+def report(
+    *,
+    runs: tuple[Path, ...],
+    model: str | None,
+    base_url: str | None,
+    offline: bool,
+    dry_run: bool,
+    pdf: bool,
+    compared: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """Write report.html, report.md and report.json of the finished run in the directory RUN.
 
     A language model writes the narrative where OPENAI_API_KEY, OPENAI_BASE_URL or --base-url says which one; it is sent
     public figures only, and nothing that names a bank, a file or this machine. Otherwise, and whenever anything goes
     wrong, fixed sentences stand in and the report says why.
+
+    With --compare, two or more runs are set side by side in compare.html, compare.md and compare.json, and nothing is
+    written into their directories.
     """
+    _check_runs(runs, compared=compared)
+    if compared:
+        if model or base_url or offline or dry_run or pdf:
+            raise ConfigError("--compare asks no model and prints no PDF: of the other options, it goes with --out")
+        _compare(runs, out or Path(), as_json=as_json)
+        return
+    if out is not None:
+        raise ConfigError("--out goes with --compare; a run's report goes into its own directory")
+    if pdf and dry_run:
+        raise ConfigError("--pdf goes without --dry-run, which writes nothing")
+    run = runs[0]
     from compliance.narrative import DEFAULT_MODEL, NarratorSettings
     from compliance.report import load_identifiers, write_report
 
-    if run.resolve().name.endswith(_PARTIAL):
-        raise ConfigError(
-            f"{run} is the directory of a run that did not finish",
-            remedy="Resume it with `fedsec run --resume RUN`, then write its report.",
-        )
     if offline and (model or base_url or dry_run):
         raise ConfigError("--offline goes with none of --model, --base-url and --dry-run")
     settings = NarratorSettings.from_environment(model=model, base_url=base_url)
@@ -48,12 +73,14 @@ def report(*, run: Path, model: str | None, base_url: str | None, offline: bool,
         return
     outcome = write_report(run, narrator=None if offline else settings, identifiers=load_identifiers(run))
     reason = None if offline else outcome.reason
+    printed = _print(outcome.html, wanted=pdf)
     if as_json:
         print_json(
             {
                 "report": str(outcome.html),
                 "markdown": str(outcome.markdown),
                 "json": str(outcome.json),
+                "pdf": str(printed) if printed else None,
                 "narrative": outcome.narrative,
                 "reason": reason,
                 "sent": str(outcome.sent) if outcome.sent else None,
@@ -61,11 +88,57 @@ def report(*, run: Path, model: str | None, base_url: str | None, offline: bool,
         )
         return
     click.echo(f"Report: {outcome.html}")
+    if printed:
+        click.echo(f"PDF: {printed}")
     click.echo("Narrative: by the language model" if outcome.narrative == "openai" else "Narrative: offline text")
     if reason:
         click.echo(f"  because {reason}")
     if outcome.sent:
         click.echo(f"Sent: {outcome.sent}")
+
+
+def _check_runs(runs: tuple[Path, ...], *, compared: bool) -> None:
+    """Refuse runs that did not finish, and several where one is meant.
+
+    Raises:
+        ConfigError: names the run.
+    """
+    for each in runs:
+        if each.resolve().name.endswith(_PARTIAL):
+            raise ConfigError(
+                f"{each} is the directory of a run that did not finish",
+                remedy="Resume it with `fedsec run --resume RUN`, then write its report.",
+            )
+    if len(runs) > 1 and not compared:
+        raise ConfigError("one report is about one run", remedy="Several runs: fedsec report --compare RUN RUN")
+
+
+def _print(page: Path, *, wanted: bool) -> Path | None:
+    """The page as a PDF beside it; one of an earlier report goes, since it would contradict the page."""
+    pdf = page.with_suffix(".pdf")
+    pdf.unlink(missing_ok=True)
+    if not wanted:
+        return None
+    from compliance.browser import write_pdf
+
+    write_pdf(page, pdf)
+    return pdf
+
+
+def _compare(runs: tuple[Path, ...], folder: Path, *, as_json: bool) -> None:
+    from compliance.compare import compare, write_comparison
+
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder that exists", remedy="Name one with --out.")
+    comparison = compare(runs)
+    files = write_comparison(folder, comparison)
+    if as_json:
+        print_json({"groups": len(comparison.groups), **{path.suffix[1:]: str(path) for path in files}})
+        return
+    for path in files:
+        click.echo(f"Comparison: {path}")
+    if len(comparison.groups) > 1:
+        click.echo(f"Not all can be compared: {len(comparison.groups)} groups, each for itself; the page says why.")
 
 
 def _show(run: Path, settings: NarratorSettings, *, as_json: bool) -> None:

@@ -131,8 +131,7 @@ def _single(
 
     def draw(axes: Axes) -> None:
         _line(axes, rounds, values, label=label)
-        axes.legend(loc="best", frameon=False, labelcolor=INK, fontsize=10)
-        axes.set(xlabel="training round")
+        axes.set(xlabel="training round", ylabel=label)
 
     return Picture(
         title=title,
@@ -282,6 +281,7 @@ def _cohorts(facts: Facts) -> Picture | None:
             )
         _limit(axes, facts.banks, "all banks")
         axes.set(xlabel="attempt", ylabel="banks", ylim=(0, facts.banks * 1.35))
+        axes.set_yticks([tick for tick in axes.get_yticks() if tick == int(tick) and tick <= facts.banks * 1.35])
         axes.legend(
             loc="upper center", frameon=False, labelcolor=INK, fontsize=9, ncols=3, columnspacing=1, handlelength=1
         )
@@ -359,15 +359,20 @@ def inline_svg(draw: Callable[[Axes], None], name: str, *, left: float = 0.15, s
     with mpl.rc_context(style):
         figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
-        axes = figure.add_axes((left, 0.17, 0.97 - left, 0.79))
+        bottom = 0.49 / size[1]  # inches below the axes: ticks and their label
+        axes = figure.add_axes((left, bottom, 0.97 - left, 0.96 - bottom))
         axes.grid(visible=True, color=FAINT, linewidth=0.7)
         axes.set_axisbelow(True)
         draw(axes)
         if axes.get_xlabel():
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.tick_params(colors=INK, length=0)
-        for label in (axes.xaxis.label, axes.yaxis.label):
-            label.set_color(INK)
+        axes.xaxis.label.set_color(INK)
+        if named := axes.get_ylabel():  # upright and above the axis: turned by 90° it is hard to read, and is cut off
+            axes.set_ylabel("")
+            axes.set_position((left, bottom, 0.97 - left, 0.96 - bottom - 0.24 / size[1]))
+            axes.annotate(named, (0, 1), xycoords="axes fraction", xytext=(-left * size[0] * 72, 7),
+                          textcoords="offset points", color=INK, fontsize=11)  # fmt: skip
         for side, spine in axes.spines.items():
             spine.set_visible(side == "bottom")
             spine.set_color(INK)

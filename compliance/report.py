@@ -9,13 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import jinja2
 import msgspec
 from markupsafe import Markup
 
@@ -23,11 +21,11 @@ from compliance.attacks.record import FILE as ATTACKS
 from compliance.attacks.record import AttackRecord, read_attacks
 from compliance.facts import FEWEST_BANKS, Facts
 from compliance.identifiers import Identifiers, identifiers_path
-from compliance.marks import marked
 from compliance.narrative import Narrative, NarratorSettings, narrate
-from compliance.prompt import TEMPLATES, figure, odds
+from compliance.prompt import TEMPLATES
 from compliance.reading import RunRecords, facts_of, read_run
 from compliance.redaction import Scanner
+from compliance.templating import environment
 from compliance.verdict import Verdict, next_steps, risks_of, verdict_of
 from fedsec.errors import RedactionError
 
@@ -108,11 +106,11 @@ def write_report(run: Path, *, narrator: NarratorSettings | None, identifiers: I
     attacks = _attacks(run, records)
     facts = facts_of(records)
     narrative = narrate(facts, settings=narrator, identifiers=identifiers, outbox=run / "outbound")
-    context = _context(run, records, facts, narrative, _sentences(records, identifiers), attacks)
+    context = _context(run, records, facts, narrative, _sentences(records, identifiers), attacks=attacks)
     html, markdown, data = run / "report.html", run / "report.md", run / "report.json"
     contents = {
         html: _page(context),
-        markdown: _environment(markup=False).get_template("report.md.j2").render(context),
+        markdown: environment(markup=False).get_template("report.md.j2").render(context),
         data: _json(facts, narrative, context["provenance"], context["verdict"], attacks),
     }
     for path, text in contents.items():
@@ -140,6 +138,7 @@ def _context(
     facts: Facts,
     narrative: Narrative,
     sentences: Sentences,
+    *,
     attacks: AttackRecord | None,
 ) -> dict[str, Any]:
     return {
@@ -176,7 +175,7 @@ def _page(context: dict[str, Any]) -> str:
 
     drawn = [(picture, Markup(picture.svg)) for picture in pictures(context["facts"])]  # noqa: S704 - our own SVG of numbers
     css = Markup((TEMPLATES / "report.css").read_text("utf-8"))  # noqa: S704 - our own file
-    return _environment(markup=True).get_template("report.html.j2").render(context, pictures=drawn, css=css)
+    return environment(markup=True).get_template("report.html.j2").render(context, pictures=drawn, css=css)
 
 
 def _json(
@@ -235,32 +234,3 @@ def _replace(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(text, "utf-8")
     partial.replace(path)
-
-
-def _plain(text: str) -> str:
-    """``text`` as one line of Markdown that is shown as it stands: no markup, no link, no table cell."""
-    return re.sub(r"([\\`*_\[\]<>#|~!])", r"\\\1", " ".join(text.split()))
-
-
-def _size(count: float) -> str:
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count:.0f} bytes"
-
-
-def _banks(count: int | None) -> str:
-    return f"fewer than {FEWEST_BANKS}" if count is None else str(count)
-
-
-@cache
-def _environment(*, markup: bool) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=markup,  # noqa: S701 - off for Markdown, where every free text goes through the filter "plain"
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(figure=figure, odds=odds, plain=_plain, size=_size, banks=_banks, marked=marked)
-    return environment

@@ -48,7 +48,9 @@ def verdict_of(facts: Facts, attacks: AttackRecord | None) -> Verdict:
     """The verdict on ``facts`` and on the attacks that were played, None where none were."""
     tone: Literal["void", "caution", "plain"] = "void"
     if not facts.private:
-        headline = "Not private. No privacy figure on this page holds, and the model must not be passed on as if one did."
+        headline = (
+            "Not private. No privacy figure on this page holds, and the model must not be passed on as if one did."
+        )
     elif facts.audit is not None and facts.audit.disproved:
         headline = "The privacy claim does not hold: an audit of these settings measured more than is claimed."
     elif attacks is not None and attacks.wrong:
@@ -196,7 +198,11 @@ def next_steps(facts: Facts, attacks: AttackRecord | None) -> tuple[NextStep, ..
             "Play the dishonest server against these settings, then write this report again",
             "fedsec attack . && fedsec report .",
         ),
-        (bool(facts.overspent), "See which runs spent the budget, and start none before it is settled", "fedsec ledger show"),
+        (
+            bool(facts.overspent),
+            "See which runs spent the budget, and start none before it is settled",
+            "fedsec ledger show",
+        ),
         (
             facts.private and not facts.budgeted,
             "Set what may be spent in all before the next run; DATASET is in the first command's answer",
