@@ -33,8 +33,14 @@ OVERLAPS = """() => {
     if (!node.data.trim() || !parent.checkVisibility() || hidden(parent)) continue;
     const range = document.createRange();
     range.selectNodeContents(node);
-    for (const r of range.getClientRects())
-      if (r.width > 1) boxes.push({l: r.left, t: r.top, r: r.right, b: r.bottom, node, text: node.data.trim()});
+    let frame = {left: -1e9, top: -1e9, right: 1e9, bottom: 1e9};  // what a scrolling box around it lets through
+    for (let at = parent; at; at = at.parentElement)
+      if (getComputedStyle(at).overflowX === 'auto') frame = at.getBoundingClientRect();
+    for (const c of range.getClientRects()) {
+      const r = {l: Math.max(c.left, frame.left), t: Math.max(c.top, frame.top), r: Math.min(c.right, frame.right),
+        b: Math.min(c.bottom, frame.bottom), node, text: node.data.trim()};
+      if (r.r - r.l > 1 && r.b > r.t) boxes.push(r);
+    }
   }
   const found = [];
   boxes.sort((x, y) => x.t - y.t);
@@ -51,9 +57,10 @@ CLIPPED = """() => [...document.querySelectorAll('svg')].filter(svg => svg.check
       || box.bottom > frame.bottom + 1; }).map(text => text.textContent); })"""
 SMALLEST = """() => Math.min(...[...document.querySelectorAll('svg text')].filter(text => text.checkVisibility())
   .map(text => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a))"""
-ORDER = """() => ['h1', '.verdict', '.cards', 'nav', ...[...document.querySelectorAll('main section')].map(s => '#' + s.id)]
-  .map(which => ({which, top: document.querySelector(which).getBoundingClientRect().top,
-    width: document.querySelector(which).getBoundingClientRect().width}))"""
+ORDER = """() => ['h1', '.verdict', '.cards', 'nav',
+    ...[...document.querySelectorAll('main section')].map(s => '#' + s.id)]
+  .map(which => { const box = document.querySelector(which).getBoundingClientRect();
+    return {which, top: box.top, width: box.width}; })"""
 SECTIONS = (
     "narrative", "done", "result", "promise", "adversaries", "releases", "budget", "training", "cohorts", "audit",
     "attacks", "outside", "voids", "risks", "unanswered", "next", "recompute", "origin", "words",
