@@ -99,7 +99,7 @@ def after(run: Path, *others: Path) -> Path:
     accounts = []
     for number, line in enumerate(summary.ledger):
         left = previous[-1].ledger[number].spent_epsilon if previous else 0.0
-        own = (line.spent_epsilon or 0.0) - (line.course[0] or 0.0)
+        own = line.spent_epsilon or 0.0
         spent = math.hypot(left or 0.0, own)
         course = (left, *(math.hypot(left or 0.0, own * step / 9) for step in range(1, 10)))
         accounts.append(msgspec.structs.replace(line, spent_epsilon=spent, course=course))
