@@ -24,7 +24,7 @@ PATHS = (
 )  # fmt: skip
 # Distinct enough that the same digits elsewhere are the same figure. Counts such as 10 are not.
 TELLING = re.compile(r"\d+\.\d{2,}|\d{1,3}(,\d{3})+|\d+e-\d+")
-# A writer's text; exact figures in full; the attacks' own words; the statement's own lines, each of which names its file.
+# A writer's text; exact figures in full; the attacks' own words; the statement's lines, each of which names its file.
 EXCEPT = ("narrative", "recompute", "attacks", "privacy-statement")
 
 
