@@ -11,6 +11,7 @@ import msgspec
 from fedsec.errors import ConfigError
 
 FILE = "attack.json"
+NOT_PROTECTED, UNTESTED = "not protected", "cannot tell"  # outcomes, as results.Outcome has them; that imports torch
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +54,16 @@ class AttackRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def wrong(self) -> tuple[Verdict, ...]:
         """Attacks that did not end as claimed."""
         return tuple(verdict for verdict in self.verdicts if not verdict.right)
+
+    @property
+    def unprotected(self) -> tuple[Verdict, ...]:
+        """Attacks that work against fedsec too, as it says: nothing is claimed against them."""
+        return tuple(verdict for verdict in self.verdicts if verdict.fedsec == NOT_PROTECTED)
+
+    @property
+    def untold(self) -> tuple[Verdict, ...]:
+        """Attacks whose bound is so wide that they tell nothing about the noise."""
+        return tuple(verdict for verdict in self.verdicts if verdict.fedsec == UNTESTED)
 
 
 def write_attacks(path: Path, record: AttackRecord) -> None:

@@ -124,6 +124,23 @@ def test_audit_and_attacks_have_their_sections_and_what_was_not_made_is_said_to_
     assert json.loads(bare.json.read_bytes())["attacks"] is None
 
 
+def test_an_attack_that_works_as_stated_is_not_passed_over(tmp_path: Path) -> None:
+    from compliance.attacks.results import Outcome
+
+    run = with_attacks(make_run(tmp_path / "run"))
+    assert "work against fedsec too" not in _said(run) and "works against" not in _said(run)  # the control: none does
+    text = (run / FILE).read_text("utf-8")
+    for before, after in (("bounded", Outcome.NOT_PROTECTED.value), ("failed", Outcome.UNTESTED.value)):
+        text = text.replace(f'"fedsec": "{before}"', f'"fedsec": "{after}"')
+    (run / FILE).write_text(text, "utf-8")
+    assert "1 of them works against fedsec too, and nothing is claimed against it: Tell from a sum" in _said(run)
+    assert "2 cannot tell" in _said(run)
+
+
+def _said(run: Path) -> str:
+    return write_report(run, narrator=None, identifiers=None).html.read_text("utf-8")
+
+
 def test_attacks_on_another_run_or_on_a_changed_statement_are_no_evidence(tmp_path: Path) -> None:
     run = with_attacks(make_run(tmp_path / "run"))
     write_report(run, narrator=None, identifiers=None)  # the control: as it is, it is taken
