@@ -15,6 +15,7 @@ from cli.output import EXIT_INTERRUPTED, EXIT_USAGE, console, pipe_width, print_
 from fedsec.errors import ConfigError
 
 if TYPE_CHECKING:
+    from compliance.attacks.record import AttackRecord
     from compliance.attacks.results import Finding, Result
     from compliance.attacks.setting import Setting
 
@@ -42,9 +43,10 @@ _HEADINGS = {
 def attack(context: click.Context, /, *, run: Path | None, out: Path | None, as_json: bool) -> None:
     """Play the dishonest server: carry out known attacks, against an unprotected control and against fedsec.
 
-    With RUN, the directory of a finished run, its parameters and its model are attacked; without it, an invented cohort
-    with the default settings. All records are invented. Exit code 1 if an attack does not end as it should. Keys, noise
-    and games are fresh every time, so figures differ a little; a page of before is replaced.
+    With RUN, the directory of a finished run, its parameters and its model are attacked, and `fedsec report RUN` then
+    shows the verdicts, from RUN/attack.json; without it, an invented cohort with the default settings. All records are
+    invented. Exit code 1 if an attack does not end as it should. Keys, noise and games are fresh every time, so figures
+    differ a little; a page of before is replaced.
 
     \b
     Examples:
@@ -60,13 +62,16 @@ def attack(context: click.Context, /, *, run: Path | None, out: Path | None, as_
     except KeyboardInterrupt:
         print_failure(kind="interrupted", message="interrupted; no page was written", remedy="", as_json=as_json)
         context.exit(EXIT_INTERRUPTED)
-    failed = ""
+    failed, made = "", datetime.now(UTC)
     try:
         from compliance.attacks.page import write_page
+        from compliance.attacks.record import FILE, write_attacks
 
-        write_page(page, setting, results, made=datetime.now(UTC))
+        write_page(page, setting, results, made=made)
+        if run is not None:
+            write_attacks(run / FILE, _record(setting, results, made))
     except OSError as error:
-        failed = f"{page} could not be written: {error.strerror}"
+        failed = f"{error.filename or page} could not be written: {error.strerror}"
     ok = all(result.right for result in results)
     if as_json:
         print_json(
@@ -196,6 +201,33 @@ def _show(setting: Setting, results: list[Result]) -> None:
 
 def _cell(finding: Finding) -> str:
     return f"{finding.outcome.value}: {finding.evidence}"
+
+
+def _record(setting: Setting, results: list[Result], made: datetime) -> AttackRecord:
+    """What the run's report shows of ``results``."""
+    import fedsec
+    from compliance.attacks.record import AttackRecord, Verdict
+
+    assert setting.record is not None, "a run was attacked"
+    return AttackRecord(
+        fedsec=fedsec.__version__,
+        made=f"{made:%Y-%m-%d %H:%M} UTC",
+        run=setting.record.run,
+        privacy=setting.record.digest,
+        verdicts=tuple(
+            Verdict(
+                name=result.attack.name,
+                title=result.attack.title,
+                target=result.attack.target,
+                plain=result.findings.plain.outcome.value,
+                fedsec=result.findings.fedsec.outcome.value,
+                evidence=result.findings.fedsec.evidence,
+                verdict=result.verdict,
+                right=result.right,
+            )
+            for result in results
+        ),
+    )
 
 
 def _entry(result: Result) -> dict[str, Any]:

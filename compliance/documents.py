@@ -17,7 +17,8 @@ from compliance.identifiers import Identifiers
 from compliance.privacy_page import Screen, privacy_page
 from compliance.prompt import figure
 from compliance.reading import RunRecords, facts_of, read_run
-from compliance.report import environment, replace_file, screen_of
+from compliance.report import replace_file, screen_of
+from compliance.templating import environment
 from fedsec.errors import ConfigError
 
 FOLDER = "documents"

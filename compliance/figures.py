@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from compliance.facts import FEWEST_BANKS, Facts, Interval, Quality
 from compliance.prompt import figure
@@ -23,6 +23,7 @@ _VARIABLES = {
     "#050607": "var(--alarm)",
     "#060708": "var(--band)",
 }
+Section = Literal["", "result", "budget", "training", "cohorts", "audit"]
 INK, FAINT, FIRST, SECOND, ALARM, BAND = _VARIABLES
 SIZE = (4.6, 2.9)
 
@@ -36,12 +37,17 @@ class Picture:
         svg: an ``<svg>`` element without title and size, for use inside a page.
         alternative: what it shows, for who cannot see it.
         caption: how to read it.
+        section: where in a report it belongs.
+        columns, rows: what is drawn, as a table for who reads numbers; empty where a table stands beside it anyway.
     """
 
     title: str
     svg: str
     alternative: str
     caption: str
+    section: Section = ""
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
 
 
 def pictures(facts: Facts) -> list[Picture]:
@@ -51,9 +57,10 @@ def pictures(facts: Facts) -> list[Picture]:
         _accuracy(facts),
         _loss(facts),
         _final(facts),
-        _budget(facts),
         _burn_down(facts),
+        _budget(facts),
         _cohorts(facts),
+        _audit(facts),
     ]
     return [picture for picture in drawn if picture is not None]
 
@@ -88,6 +95,9 @@ def _quality(facts: Facts) -> Picture | None:
         f" {precision[-1]:.3f} over {len(rounds)} training rounds.",
         caption="Both between 0 and 1, larger is better. Guessing scores 0.5 in ROC AUC, and the share of fraud in"
         " average precision.",
+        section="training",
+        columns=("round", "ROC AUC", "average precision"),
+        rows=tuple((str(r), figure(a), figure(b)) for r, a, b in zip(rounds, auc, precision, strict=True)),
     )
 
 
@@ -128,6 +138,9 @@ def _single(
         svg=inline_svg(draw, re.sub(r"\W+", "-", title.lower())),
         alternative=f"{label.capitalize()} goes from {values[0]:.4g} to {values[-1]:.4g} in {len(rounds)} rounds.",
         caption=caption,
+        section="training",
+        columns=("round", label),
+        rows=tuple((str(r), figure(value)) for r, value in zip(rounds, values, strict=True)),
     )
 
 
@@ -159,6 +172,7 @@ def _final(facts: Facts) -> Picture | None:
         svg=inline_svg(draw, "final", left=0.32),
         alternative=f"Final quality with 95 % intervals: {said}.",
         caption="Dots: measured from private histograms. Bars: 95 % intervals that include the histograms' noise.",
+        section="result",
     )
 
 
@@ -186,6 +200,9 @@ def _budget(facts: Facts) -> Picture | None:
         f" {reserved:.3g} was reserved.",
         caption=f"ε at δ = {figure(facts.delta)} for one {facts.unit.value}, against"
         f" {facts.against}. The dashed line was reserved before the run and cannot be passed.",
+        section="budget",
+        columns=("attempt", "ε spent so far", "attempt's end"),
+        rows=tuple((str(a.index), figure(a.epsilon), "opened" if a.opened else "aborted") for a in facts.attempts),
     )
 
 
@@ -228,6 +245,12 @@ def _burn_down(facts: Facts) -> Picture | None:
         alternative=f"Of a budget of ε = {top:.3g} at δ = {figure(delta)}, over all runs: {said}.",
         caption=f"The budget less what all runs on the account spent, composed, at δ = {figure(delta)}. A line starts"
         " where other runs left it. ε does not add up: equal attempts take unequal steps.",
+        section="budget",
+        columns=("attempts of this run", *(f"ε left, {name}" for name, _ in shown)),
+        rows=tuple(
+            (str(step), *(figure(left[step]) if step < len(left) else "–" for _, left in shown))
+            for step in range(longest + 1)
+        ),
     )
 
 
@@ -259,6 +282,7 @@ def _cohorts(facts: Facts) -> Picture | None:
             )
         _limit(axes, facts.banks, "all banks")
         axes.set(xlabel="attempt", ylabel="banks", ylim=(0, facts.banks * 1.35))
+        axes.set_yticks([tick for tick in axes.get_yticks() if tick == int(tick) and tick <= facts.banks * 1.35])
         axes.legend(
             loc="upper center", frameon=False, labelcolor=INK, fontsize=9, ncols=3, columnspacing=1, handlelength=1
         )
@@ -271,6 +295,34 @@ def _cohorts(facts: Facts) -> Picture | None:
         f" {len(facts.attempts)} attempts were aborted.",
         caption=f"One bar for each opened sum. A hatched bar up to {FEWEST_BANKS} means fewer than {FEWEST_BANKS}, and"
         " not how many.",
+        section="cohorts",
+    )
+
+
+def _audit(facts: Facts) -> Picture | None:
+    """The measured lower bound of ε beside the claim."""
+    audit = facts.audit
+    if audit is None or not facts.private:
+        return None
+    bars = (("claimed, at most", audit.claimed_epsilon, BAND), ("measured, at least", audit.lower_bound, FIRST))
+
+    def draw(axes: Axes) -> None:
+        for row, (_, value, colour) in enumerate(reversed(bars)):
+            axes.barh([row], [value], height=0.5, color=ALARM if audit.disproved and row == 0 else colour)
+            axes.annotate(figure(value), (value, row), xytext=(5, 0), textcoords="offset points", color=INK,
+                          fontsize=11, va="center")  # fmt: skip
+        axes.set_yticks(range(len(bars)), [name for name, _, _ in reversed(bars)])
+        axes.set(xlim=(0, 1.2 * max(value for _, value, _ in bars) or 1), ylim=(-0.6, len(bars) - 0.4))
+        axes.grid(visible=False, axis="y")
+
+    return Picture(
+        title="ε claimed and ε measured",
+        svg=inline_svg(draw, "audit", left=0.37, size=(4.6, 1.7)),
+        alternative=f"An ε of at most {figure(audit.claimed_epsilon)} is claimed; at least {figure(audit.lower_bound)}"
+        f" was measured, both at δ = {figure(facts.delta)} for one {facts.unit.value}.",
+        caption="A measured bar longer than the claimed one disproves the claim. A shorter one does not prove it: a"
+        " better attack may measure more.",
+        section="audit",
     )
 
 
@@ -308,15 +360,20 @@ def inline_svg(draw: Callable[[Axes], None], name: str, *, left: float = 0.15, s
     with mpl.rc_context(style):
         figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
-        axes = figure.add_axes((left, 0.17, 0.97 - left, 0.79))
+        bottom = 0.49 / size[1]  # inches below the axes: ticks and their label
+        axes = figure.add_axes((left, bottom, 0.97 - left, 0.96 - bottom))
         axes.grid(visible=True, color=FAINT, linewidth=0.7)
         axes.set_axisbelow(True)
         draw(axes)
         if axes.get_xlabel():
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.tick_params(colors=INK, length=0)
-        for label in (axes.xaxis.label, axes.yaxis.label):
-            label.set_color(INK)
+        axes.xaxis.label.set_color(INK)
+        if named := axes.get_ylabel():  # upright and above the axis: turned by 90° it is hard to read, and is cut off
+            axes.set_ylabel("")
+            axes.set_position((left, bottom, 0.97 - left, 0.96 - bottom - 0.24 / size[1]))
+            axes.annotate(named, (0, 1), xycoords="axes fraction", xytext=(-left * size[0] * 72, 7),
+                          textcoords="offset points", color=INK, fontsize=11)  # fmt: skip
         for side, spine in axes.spines.items():
             spine.set_visible(side == "bottom")
             spine.set_color(INK)

@@ -9,29 +9,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import jinja2
 import msgspec
 from markupsafe import Markup
 
+from compliance.attacks.record import FILE as ATTACKS
+from compliance.attacks.record import AttackRecord, read_attacks
 from compliance.facts import FEWEST_BANKS, Facts
 from compliance.identifiers import Identifiers, identifiers_path
 from compliance.narrative import Narrative, NarratorSettings, narrate
 from compliance.privacy_page import Screen, privacy_page
-from compliance.prompt import TEMPLATES, figure, odds
+from compliance.prompt import TEMPLATES
 from compliance.reading import RunRecords, facts_of, read_run
 from compliance.redaction import Scanner
 from compliance.spending import Spending
+from compliance.templating import environment
+from compliance.verdict import Verdict, next_steps, risks_of, verdict_of
 from fedsec.errors import ConfigError, RedactionError
 
 WITHHELD = "(a sentence is withheld here: it held an identifier)"
 # not summary.json: the run adds to it how long this report took
-_HASHED = ("config.toml", "metrics.jsonl", "privacy.json", "audit.json", "model.safetensors")
+_HASHED = ("config.toml", "metrics.jsonl", "privacy.json", "audit.json", ATTACKS, "model.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,18 +107,19 @@ def write_report(
 
     Raises:
         ConfigError: ``run`` is not the directory of a finished run, or states an ε that its releases do not give; or
-            ``out`` cannot be made.
+            its ``audit.json`` or ``attack.json`` is of another run, or ``out`` cannot be made.
     """
     records = read_run(run)
     folder = _folder(run, out)
+    attacks = _attacks(run, records)
     facts = facts_of(records)
     narrative = narrate(facts, settings=narrator, identifiers=identifiers, outbox=folder / "outbound")
-    context = _context(run, records, facts, narrative, screen_of(identifiers))
+    context = _context(run, records, facts, narrative, screen_of(identifiers), attacks=attacks)
     html, markdown, data = folder / "report.html", folder / "report.md", folder / "report.json"
     contents = {
         html: _page(context),
         markdown: environment(markup=False).get_template("report.md.j2").render(context),
-        data: _json(facts, narrative, context["provenance"]),
+        data: _json(facts, narrative, context["provenance"], context["verdict"], attacks),
     }
     for path, text in contents.items():
         replace_file(path, text)
@@ -141,9 +144,28 @@ def _folder(run: Path, out: Path | None) -> Path:
     return out
 
 
-def _context(run: Path, records: RunRecords, facts: Facts, narrative: Narrative, screen: Screen) -> dict[str, Any]:
+def _attacks(run: Path, records: RunRecords) -> AttackRecord | None:
+    if not (run / ATTACKS).is_file():
+        return None
+    privacy = hashlib.sha256((run / "privacy.json").read_bytes()).hexdigest()
+    return read_attacks(run / ATTACKS, run=records.summary.run, privacy=privacy)
+
+
+def _context(
+    run: Path,
+    records: RunRecords,
+    facts: Facts,
+    narrative: Narrative,
+    screen: Screen,
+    *,
+    attacks: AttackRecord | None,
+) -> dict[str, Any]:
     return {
         "facts": facts,
+        "verdict": verdict_of(facts, attacks),
+        "attacks": attacks,
+        "risks": risks_of(facts),
+        "steps": next_steps(facts, attacks),
         "narrative": narrative,
         "sentences": _sentences(records, screen),
         "privacy": privacy_page(records.statement, screen=screen),
@@ -176,7 +198,9 @@ def _page(context: dict[str, Any]) -> str:
     return environment(markup=True).get_template("report.html.j2").render(context, pictures=drawn, css=css)
 
 
-def _json(facts: Facts, narrative: Narrative, provenance: dict[str, Any]) -> str:
+def _json(
+    facts: Facts, narrative: Narrative, provenance: dict[str, Any], verdict: Verdict, attacks: AttackRecord | None
+) -> str:
     document = {
         "version": 1,
         "facts": facts.model_dump(mode="json"),
@@ -188,6 +212,8 @@ def _json(facts: Facts, narrative: Narrative, provenance: dict[str, Any]) -> str
             **narrative.spending.as_json(),
             "sections": narrative.sections.model_dump(),
         },
+        "verdict": {"tone": verdict.tone, "headline": verdict.headline, "mind": verdict.mind},
+        "attacks": None if attacks is None else msgspec.to_builtins(attacks),
         "provenance": provenance,
     }
     return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
@@ -235,33 +261,3 @@ def replace_file(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(text, "utf-8")
     partial.replace(path)
-
-
-def _plain(text: str) -> str:
-    """``text`` as one line of Markdown that is shown as it stands: no markup, no link, no table cell."""
-    return re.sub(r"([\\`*_\[\]<>#|~!])", r"\\\1", " ".join(text.split()))
-
-
-def _size(count: float) -> str:
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count:.0f} bytes"
-
-
-def _banks(count: int | None) -> str:
-    return f"fewer than {FEWEST_BANKS}" if count is None else str(count)
-
-
-@cache
-def environment(*, markup: bool) -> jinja2.Environment:
-    """Templates with the report's filters; with ``markup``, what they are given is shown and not obeyed."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=markup,  # noqa: S701 - off for Markdown, where every free text goes through the filter "plain"
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(figure=figure, odds=odds, plain=_plain, size=_size, banks=_banks)
-    return environment

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from tests import postgres
 
 TEST_FILE = re.compile(r"\btests/(?:\w+/)*test_\w+\.py\b")
@@ -98,3 +100,14 @@ def postgres_server() -> Iterator[postgres.Server]:
         pytest.skip(why)
     with postgres.server() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real browser, for the tests of a module; it is gone before another module prints through one of its own."""
+    from tests import browser as real
+
+    if why := real.missing():
+        pytest.skip(why)
+    with real.browser() as running:
+        yield running

@@ -287,4 +287,7 @@ def test_what_is_imported_is_a_dependency_and_what_is_a_dependency_is_imported()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     homes = packages_distributions()
     needed = {normal(homes[name][0]) for name in imported()}
-    assert needed == {normal(requirement) for requirement in project["dependencies"]}
+    at_wish = project["optional-dependencies"][
+        "pdf"
+    ]  # imported where it is called for, and told of where it is missing
+    assert needed == {normal(requirement) for requirement in [*project["dependencies"], *at_wish]}

@@ -18,7 +18,13 @@ LEDGER = "evidence/ledger.json"
 SBOM = "evidence/sbom.cdx.json"
 ROUNDS = "evidence/rounds"
 _MASKED = "evidence/masked"
-_LATER = ("audit.json", "checkpoint.msgpack", STATEMENT, REPORT)  # written or taken away after the statement is signed
+_LATER = (
+    "audit.json",
+    "attack.json",
+    "checkpoint.msgpack",
+    STATEMENT,
+    REPORT,
+)  # written or taken away after the statement is signed
 _REPORTS = ("report.html", "report.md", "report.json", "report.pdf")
 
 
@@ -82,7 +88,12 @@ def subjects_of_run(run: Path) -> dict[str, str]:
 def subjects_of_report(run: Path) -> dict[str, str]:
     """SHA-256 by name of the report's files in ``run``, and of what was sent and tested for it."""
     return _digests(
-        run, (name for name in _names(run) if name in (*_REPORTS, "audit.json") or name.startswith("outbound/"))
+        run,
+        (
+            name
+            for name in _names(run)
+            if name in (*_REPORTS, "audit.json", "attack.json") or name.startswith("outbound/")
+        ),
     )
 
 

@@ -74,6 +74,22 @@ def test_a_runs_parameters_are_attacked_and_its_directory_gets_the_page(
     assert said["subject"] in text and "4,033 numbers" in text
 
 
+def test_a_runs_report_shows_how_the_attacks_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finished_run(tmp_path / "run")
+    assert invoke(["report", str(run), "--offline"]) == 0
+    assert "fedsec attack RUN" in (run / "report.html").read_text("utf-8")  # the control: nothing was played yet
+    assert invoke(["attack", str(run), "--out", str(tmp_path / "elsewhere.html")]) == 0
+    kept = json.loads((run / "attack.json").read_bytes())
+    assert [each["name"] for each in kept["verdicts"]] == list(QUICK) and all(
+        each["right"] for each in kept["verdicts"]
+    )
+    assert invoke(["report", str(run), "--offline"]) == 0
+    for name in ("report.html", "report.md"):
+        text = (run / name).read_text("utf-8")
+        assert f"All {len(QUICK)} ended as claimed" in text and "fedsec attack RUN" not in text
+    assert invoke(["attack"]) == 0 and not (tmp_path / "attack.json").exists()  # of no run, no report
+
+
 def test_neither_page_nor_table_names_what_the_run_must_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from tests.compliance.helpers import IDENTIFIERS
 

@@ -22,7 +22,8 @@ from compliance.documents import OPEN, TEMPLATE_OF, draft_context, write_documen
 from compliance.numbers import numbers_in, unsupported
 from compliance.prompt import TEMPLATES
 from compliance.reading import facts_of, read_run
-from compliance.report import WITHHELD, environment
+from compliance.report import WITHHELD
+from compliance.templating import environment
 from fedsec.errors import ConfigError
 from tests.compliance.helpers import IDENTIFIERS, make_run
 from tests.compliance.real_runs import KINDS
