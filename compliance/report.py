@@ -19,6 +19,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
+from compliance.disclosed import disclosed
 from compliance.facts import FEWEST_BANKS, Facts
 from compliance.identifiers import Identifiers, identifiers_path
 from compliance.narrative import Narrative, NarratorSettings, narrate
@@ -161,6 +162,7 @@ def _json(facts: Facts, narrative: Narrative, provenance: dict[str, Any]) -> str
     document = {
         "version": 1,
         "facts": facts.model_dump(mode="json"),
+        "disclosed": disclosed(facts).model_dump(mode="json"),  # what a request can state, whether or not one was made
         "narrative": {
             "writer": narrative.writer,
             "model": narrative.model,
