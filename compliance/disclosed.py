@@ -17,7 +17,6 @@ needs no history:
 
 from __future__ import annotations
 
-
 from collections.abc import Sequence
 
 import pydantic

@@ -302,9 +302,7 @@ class Facts(_Frozen):
     rounds_planned: int = fact("training rounds planned", D.PARAMETER, ge=0)
     rounds_opened: int = fact("training rounds that gave a sum", D.OPERATION, ge=0)
     attempts_aborted: int = fact("attempts that failed and were paid for", D.OPERATION, ge=0)
-    survivors_least: int | None = fact(
-        "fewest banks in any opened sum; None: fewer than 5", D.LOCAL, ge=FEWEST_BANKS
-    )
+    survivors_least: int | None = fact("fewest banks in any opened sum; None: fewer than 5", D.LOCAL, ge=FEWEST_BANKS)
     epsilon: float = fact("spent against the target adversary, the larger of the two parts", D.PARAMETER, ge=0.0)
     planned_epsilon: float = fact("reserved for it before anything was released", D.PARAMETER, ge=0.0)
     delta: float = fact("of every epsilon here", D.PARAMETER, ge=0.0, lt=1.0)
