@@ -24,7 +24,7 @@ _WORD = re.compile(r"\x00|\d+|[^\W\d_]+")
 _CAMEL = re.compile(r"([^\W\d_A-Z])(?=[A-Z])")
 _MIXED = re.compile(r"[A-Za-z]*(?:[A-Za-z][0-9$@!|]|[0-9$@!|][A-Za-z])[A-Za-z0-9$@!|]*")
 _LEET = str.maketrans("0134578$@!|", "oleastbsall")
-_UPRIGHT = str.maketrans("IiJj", "LlLl")
+_UPRIGHT = str.maketrans("ij", "ll")
 _UMLAUTS = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ø": "oe", "Ø": "Oe", "å": "aa", "Å": "Aa"}
 )
@@ -83,11 +83,15 @@ def without_umlauts(text: str) -> str:
 
 
 def readable(text: str) -> str:
-    """``text`` in compatibility form (NFKC), digits of all scripts as 0 to 9, without what cannot be seen."""
+    """``text`` in compatibility form, digits of all scripts as 0 to 9, without accents and what cannot be seen."""
     if text.isascii():
         return text
-    plain = "".join(c for c in unicodedata.normalize("NFKC", text) if not _hidden(c))
-    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in plain)
+    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in _visible(text))
+
+
+def latin(text: str) -> str:
+    """:func:`readable`, and letters that look Latin as Latin letters."""
+    return text if text.isascii() else readable(_visible(text).translate(_look_alikes()))
 
 
 def views(text: str) -> list[tuple[str, bool]]:
@@ -133,8 +137,8 @@ def _decoded(text: str) -> list[str]:
     sixes = [_base64(run[phase:]) for run in runs for phase in range(4)]
     runs = dict.fromkeys(_BASE32_RUN.findall(text) + _BASE32_RUN.findall(joined) + _BASE32_LOWER.findall(text))
     fives = [_base32(run[phase:]) for run in runs for phase in range(8)]
-    wide = [each.replace(b"\x00", b"") for each in (*hexadecimal, *sixes, *fives) if each.count(0) * 3 > len(each)]
-    return [_legible(kind) for kind in (hexadecimal, sixes, fives, wide)]
+    wide = [each for each in (*hexadecimal, *sixes, *fives) if len(each) >= 2 * _SHORTEST_PIECE]
+    return [_legible(kind) for kind in (hexadecimal, sixes, fives)] + [_wide(wide)]
 
 
 def keys_in(text: str) -> str:
@@ -167,6 +171,13 @@ def _legible(pieces: list[bytes]) -> str:
     return MASK.join(dict.fromkeys(piece for piece in found if len(piece) >= _SHORTEST_PIECE))
 
 
+def _wide(pieces: list[bytes]) -> str:
+    """The pieces that could be UTF-16 of one alphabet: every other byte takes one of two values."""
+    found = [each.decode("utf-16-le", errors="replace") for each in pieces if len(set(each[1::2])) <= 2]
+    found += [each.decode("utf-16-be", errors="replace") for each in pieces if len(set(each[::2])) <= 2]
+    return MASK.join(dict.fromkeys(found))
+
+
 def _mostly_letters(piece: str) -> bool:
     return sum(c.isascii() and (c.isalpha() or c == " ") for c in piece) * 4 >= len(piece) * 3
 
@@ -188,10 +199,8 @@ def _hidden(character: str) -> bool:
 
 def _loosened(plain: str) -> str:
     """Digits and signs inside words as the letters that they look like, and "rn" as m; i, j and l are one letter."""
-    letters = _MIXED.sub(lambda match: match[0].translate(_LEET), plain)
-    for pair, letter in (("rn", "m"), ("Rn", "M"), ("RN", "M"), ("vv", "w"), ("Vv", "W"), ("VV", "W")):
-        letters = letters.replace(pair, letter)
-    return letters.translate(_UPRIGHT)
+    letters = _MIXED.sub(lambda match: match[0].translate(_LEET), _CAMEL.sub(r"\1 ", plain).casefold())
+    return letters.replace("rn", "m").replace("vv", "w").translate(_UPRIGHT)
 
 
 @cache

@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from stdnum import bic, iban, lei, luhn
 from stdnum.eu import vat
 
-from compliance.normalise import MASK, readable
+from compliance.normalise import MASK, latin
 
-_IBAN = re.compile(r"(?=(?<![A-Za-z0-9])([A-Za-z]{2}[\s._-]{0,2}\d[\s._-]{0,2}\d(?:[\s._-]{0,2}[A-Za-z0-9]){11,30}))")
+_IBAN = re.compile(
+    r"(?=(?<![A-Za-z0-9])([A-Za-z][\s._-]{0,2}[A-Za-z][\s._-]{0,2}\d[\s._-]{0,2}\d(?:[\s._-]{0,2}[A-Za-z0-9]){11,30}))"
+)
 _CARD = re.compile(r"(?<![\d.,])\d(?:[\s_-]{0,2}\d){12,18}(?!\d)")
 _LEI = re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]{4}(?:[ -]?[A-Za-z0-9]{4}){3}[ -]?[A-Za-z0-9]{2}\d{2}(?![A-Za-z0-9])")
 _EMAIL = re.compile(
@@ -37,7 +39,7 @@ _HOST = re.compile(r"(?<![\w.@/-])(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,
 _ADDRESS = re.compile(
     r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])|(?<![\w:])[0-9a-f:]{2,}:[0-9a-f:]*[0-9a-f](?![\w:])", re.IGNORECASE
 )
-_KEY = re.compile(r"(?<![A-Za-z0-9])(?:[0-9A-Fa-f]{2}[:\s-]?){15,}[0-9A-Fa-f]{2}(?![A-Za-z0-9])|[A-Za-z0-9+/_-]{40,}")
+_KEY = re.compile(r"(?<![A-Za-z0-9])(?:[0-9A-Fa-f][:\s-]?){31,}[0-9A-Fa-f](?![A-Za-z0-9])|[A-Za-z0-9+/_-]{40,}")
 # one bank by its number; plain numbers of banks ("of 10 banks") have their number in front
 _BANK_INDEX = re.compile(
     r"\b(?:bank|client|member|participant|institution|index)(?:\s(?:no\b\.?|number|index|id))?\s?[#:=]?\s?\d",
@@ -51,12 +53,13 @@ _INDEX = re.compile(
     rf"|\b(?:{_ORDINAL}) (?:bank|client|member|participant|institution)\b",
     re.IGNORECASE,
 )
-_SHORTEST_SEGMENT = 12
+_HEX = re.compile(r"[0-9\s:-]*[A-Fa-f][0-9A-Fa-f\s:-]*")
+_SHORTEST_SEGMENT = 8
 
 
 def classes_in(text: str) -> Iterator[str]:
     """The classes of general identifiers that occur in ``text``: those with check digits or an unmistakable form."""
-    plain = readable(text)
+    plain = latin(text)
     if any(_is_iban(match[1]) for match in _IBAN.finditer(plain)):
         yield "an account number (IBAN)"
     if any(_is_card(match[0]) for match in _CARD.finditer(plain)):
@@ -80,7 +83,7 @@ def suspicions_in(text: str, *, binary: bool) -> Iterator[str]:
         text: with everything that is the same for all runs taken out.
         binary: whether an encoding gave it, so that what is short is more likely chance.
     """
-    plain = readable(text)
+    plain = latin(text)
     if binary:
         plain = MASK.join(piece for piece in plain.split(MASK) if len(piece) >= _SHORTEST_SEGMENT)
     if any(bic.is_valid(match[0]) for match in _BIC.finditer(plain)):
@@ -89,7 +92,7 @@ def suspicions_in(text: str, *, binary: bool) -> Iterator[str]:
         yield "a VAT number"
     if _HOST.search(plain) or any(_is_address(match[0]) for match in _ADDRESS.finditer(plain)):
         yield "a host's name or address"
-    if not binary and any(_is_key(match[0]) for match in _KEY.finditer(plain)):
+    if any(_is_key(match[0]) for match in _KEY.finditer(plain)):
         yield "a key or a digest"
     if _INDEX.search(plain):
         yield "a bank's index"
@@ -127,5 +130,5 @@ def _is_key(candidate: str) -> bool:
     kinds = (str.isdigit, str.islower, str.isupper)
     return len(candidate) >= 32 and (
         any(c.isdigit() for c in candidate)
-        and (all(c in "0123456789abcdefABCDEF:- \n" for c in candidate) or all(any(map(k, candidate)) for k in kinds))
+        and (_HEX.fullmatch(candidate) is not None or all(any(map(k, candidate)) for k in kinds))
     )

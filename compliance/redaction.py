@@ -71,7 +71,7 @@ class _Needle:
             end = at + length
             alone = hay.starts[at] and (end == len(hay.letters) or hay.starts[end])
             words = sum(hay.starts[at + 1 : end])
-            if length >= _ALONE_BELOW or (alone and words in (0, own_words, length - 1)):
+            if length >= _ALONE_BELOW or (alone and (length >= _SHORTEST_MASK or words in (0, own_words, length - 1))):
                 return True
             at = hay.letters.find(letters, at + 1)
         return False
