@@ -20,20 +20,10 @@ from dataclasses import dataclass
 from stdnum import bic, iban, luhn
 from stdnum.iso7064 import mod_97_10
 
-CITIES = [
-    "Nordhafen",
-    "Lindenau",
-    "Ostufer",
-    "Torrente",
-    "Weißensee",
-    "Épinal",
-    "Åkerby",
-    "Kestrel",
-    "Vellmar",
-    "Brunnthal",
-    "Zürichsee",
-    "Œuvry",
-]
+CITIES = (
+    "Nordhafen", "Lindenau", "Ostufer", "Torrente", "Weißensee", "Épinal", "Åkerby", "Kestrel", "Vellmar", "Brunnthal",
+    "Zürichsee", "Œuvry",
+)  # fmt: skip
 KINDS = (
     "Bank",
     "Privatbank",
@@ -45,8 +35,10 @@ KINDS = (
     "Trust",
     "GmbH & Co. KG",
 )
-ORDINARY = ("Loss", "ING", "Training", "User", "Server", "Class", "Privacy", "First", "Union", "Citizens", "Discover", "Ally",
-            "Revolut", "Index", "Reserve", "Epsilon", "Record", "Between", "Noise", "AXB", "DZ", "UBS", "BB", "KfW")  # fmt: skip
+ORDINARY = (
+    "Loss", "ING", "Training", "User", "Server", "Class", "Privacy", "First", "Union", "Citizens", "Discover", "Ally",
+    "Revolut", "Index", "Reserve", "Epsilon", "Record", "Between", "Noise", "AXB", "DZ", "UBS", "BB", "KfW",
+)  # fmt: skip
 NUMBERED = ("Bank 7", "Bank 12", "Bank-A", "Institut 3", "Filiale 0815", "Bank No. 4", "1822direkt", "N26")
 FOREIGN = (
     "Сбербанк",
