@@ -35,7 +35,8 @@ _NO_HEX = re.compile(r"0x|\\+x|[^0-9A-Fa-f]")
 _BASE64_RUN = re.compile(r"[A-Za-z0-9+/_\-]{6,}")
 _BASE32_RUN = re.compile(r"[A-Z2-7]{7,}")
 _BASE32_LOWER = re.compile(r"[a-z2-7]{14,}")
-_JSON_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([\"\\/bfnrt]))")
+_JSON_SIGNS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(?!\s*:)')
 _GAP = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]+")
 _DEPTH = 3
@@ -112,9 +113,8 @@ def views(text: str) -> list[tuple[str, bool]]:
 
 def unescaped(text: str) -> list[str]:
     """``text`` with JSON's, URLs' and HTML's escapes undone, one at a time."""
-    escapes = _JSON_ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
-    escapes = (
-        escapes.replace("\\n", "\n").replace("\\t", "\t").replace('\\"', '"').replace("\\/", "/").replace("\\\\", "\\")
+    escapes = _JSON_ESCAPE.sub(
+        lambda match: chr(int(match[1], 16)) if match[1] else _JSON_SIGNS.get(match[2], match[2]), text
     )
     pairs = escapes.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return [pairs, urllib.parse.unquote_plus(text), html.unescape(text)]

@@ -19,7 +19,7 @@ from compliance.normalise import MASK, latin
 _IBAN = re.compile(
     r"(?=(?<![A-Za-z0-9])([A-Za-z][\s._-]{0,2}[A-Za-z][\s._-]{0,2}\d[\s._-]{0,2}\d(?:[\s._-]{0,2}[A-Za-z0-9]){11,30}))"
 )
-_CARD = re.compile(r"(?<![\d.,])\d(?:[\s_-]{0,2}\d){12,18}(?!\d)")
+_CARD = re.compile(r"(?<![\d.,])\d(?:[ _-]{0,2}\d){12,18}(?!\d)")
 _LEI = re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]{4}(?:[ -]?[A-Za-z0-9]{4}){3}[ -]?[A-Za-z0-9]{2}\d{2}(?![A-Za-z0-9])")
 _EMAIL = re.compile(
     r"[\w.%+-]{1,64}(?:@|\s?[(\[]at[)\]]\s?)(?:[\w-]+(?:\.|\s?[(\[]dot[)\]]\s?))+[^\W\d_]{2,}", re.IGNORECASE

@@ -53,6 +53,7 @@ _SIGNIFICANT_DIGITS = 4
 _SHORTEST_MASK = 6
 _PART = "a word of a bank's name"
 # The service's own address at the start of what the transport gives: the operator chose it, it is no suspicion.
+_PROTOCOL = ("http://", "https://", "Host: ")  # words of every request, so that a bank may be called "Host"
 _DESTINATION = re.compile(r"\A(?:https?://[^/?#]*|Host: [^\n]*)", re.IGNORECASE)
 # Identifiers of answers, made by the service: "resp_67ccd2bed1ec8190".
 _ANSWER_ID = re.compile(r'"(?:resp|msg|rs|req|chatcmpl|cmpl)[_-][0-9A-Za-z-]{8,}"')
@@ -87,13 +88,14 @@ class Scanner:
     """
 
     def __init__(self, identifiers: Identifiers, *, fixed: Iterable[str] = (), secrets: Iterable[str] = ()) -> None:
-        self._fixed = tuple(sorted({text for text in fixed if len(text) >= _SHORTEST_MASK}))
-        needles = _needles(identifiers, secrets)
-        vocabulary = _vocabulary(self._fixed)
-        self._common = [n for n in needles if any(n.occurs_in(form) for form in vocabulary)]
-        known = frozenset(self._common)
-        self._distinct = [n for n in needles if n not in known]
-        self._figures = frozenset(f for f in identifiers.figures if _significant(f) >= _SIGNIFICANT_DIGITS)
+        with _closed("language model request"):
+            self._fixed = tuple(sorted({text for text in (*fixed, *_PROTOCOL) if len(text) >= _SHORTEST_MASK}))
+            needles = _needles(identifiers, secrets)
+            vocabulary = _vocabulary(self._fixed)
+            self._common = [n for n in needles if any(n.occurs_in(form) for form in vocabulary)]
+            known = frozenset(self._common)
+            self._distinct = [n for n in needles if n not in known]
+            self._figures = frozenset(f for f in identifiers.figures if _significant(f) >= _SIGNIFICANT_DIGITS)
 
     def check(self, data: bytes, channel: str) -> None:
         """Let ``data`` pass, or say which class of identifier it holds and never which one.
@@ -109,10 +111,13 @@ class Scanner:
             text = data.decode("utf-8", errors="replace").replace(MASK, " ")
             self._search(text, self._distinct, channel, figures=True)
             own = self._variable(text)
-            self._search(own, self._common, channel, figures=False, suspicious=True)
+            self._search(own, self._common, channel, figures=False)
+            for view, binary in views(self._variable(_DESTINATION.sub("", text))):
+                for kind in suspicions_in(view, binary=binary):
+                    raise _refusal(kind, channel)
             for pieces in (own.replace(MASK, ""), re.sub(r"[\d.,%\s\x00]+", "", own)):
-                self._search(pieces, _long(self._common + self._distinct), channel, figures=False)
-            self._search(joined_strings(text), _long(self._distinct), channel, figures=False)
+                self._search_names(pieces, _long(self._common + self._distinct), channel)
+            self._search_names(joined_strings(text), _long(self._distinct), channel)
 
     def check_answer(self, answer: str, channel: str, *, figures: bool = False) -> None:
         """The same for text that came back, where words of our own fixed texts are no evidence of anything.
@@ -142,9 +147,16 @@ class Scanner:
                 at = text.find(fragment, at + 1)
         return "".join(MASK if mark else character for character, mark in zip(text, fixed, strict=True))
 
-    def _search(
-        self, text: str, needles: list[_Needle], channel: str, *, figures: bool, suspicious: bool = False
-    ) -> None:
+    def _search(self, text: str, needles: list[_Needle], channel: str, *, figures: bool) -> None:
+        for view, _ in self._search_names(text, needles, channel):
+            if figures and any(_is_figure(value, self._figures) for value in values_in(view)):
+                raise _refusal("a figure of a single bank", channel)
+            for kind in classes_in(view):
+                raise _refusal(kind, channel)
+
+    @staticmethod
+    def _search_names(text: str, needles: list[_Needle], channel: str) -> list[tuple[str, bool]]:
+        """Refuse ``text`` where one of ``needles`` is in any view of it; returns the views."""
         seen = views(text)
         keys = MASK.join(keys_in(view) for view, _ in seen)
         for needle in needles:
@@ -157,13 +169,7 @@ class Scanner:
                         continue
                     if needle.occurs_in(hay):
                         raise _refusal(needle.kind, channel)
-            if figures and any(_is_figure(value, self._figures) for value in values_in(view)):
-                raise _refusal("a figure of a single bank", channel)
-            for kind in classes_in(view):
-                raise _refusal(kind, channel)
-            if suspicious:
-                for kind in suspicions_in(_DESTINATION.sub("", view), binary=binary):
-                    raise _refusal(kind, channel)
+        return seen
 
 
 def _long(needles: list[_Needle]) -> list[_Needle]:

@@ -176,12 +176,14 @@ def _json(facts: Facts, narrative: Narrative, provenance: dict[str, Any]) -> str
 
 
 def _sentences(records: RunRecords, identifiers: Identifiers | None) -> Sentences:
-    scanner = Scanner(identifiers, fixed=_vocabulary()) if identifiers is not None else None
+    @cache
+    def scanner() -> Scanner | None:
+        return Scanner(identifiers, fixed=_vocabulary()) if identifiers is not None else None
 
     def screened(text: str) -> str:
         try:
-            if scanner is not None:
-                scanner.check_answer(text, "report", figures=True)
+            if (known := scanner()) is not None:
+                known.check_answer(text, "report", figures=True)
         except RedactionError:
             return WITHHELD
         return text

@@ -179,7 +179,7 @@ class Search:
 
     @staticmethod
     def _forms(data: bytes) -> dict[str, str]:
-        text = data.decode("utf-8", errors="replace")
+        text = data.decode("utf-8", errors="replace").replace("\\n", " ")  # JSON's own line ends
         seen = unicodedata.normalize(
             "NFKC", "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
         )
