@@ -6,7 +6,7 @@ records by :mod:`compliance.reading`. No field describes fewer than :data:`FEWES
 is None and every text says "fewer than 5".
 
 Every field says what it means and under what title it may be known (:class:`Disclosure`). Fields marked LOCAL are for
-the report on this machine; no request is rendered from them.
+the report on this machine; requests are rendered from :class:`compliance.disclosed.Disclosed`, which has none of them.
 """
 
 from __future__ import annotations
@@ -296,14 +296,12 @@ class Facts(_Frozen):
     threshold: int = fact("t: shares that open a round", D.PARAMETER, ge=1)
     honest_inputs: int = fact("h: honest banks in every sum that can be opened", D.PARAMETER, ge=1)
     least_survivors_enforced: int = fact("fewest survivors with which a round opens", D.PARAMETER, ge=1)
-    slots: int = fact("declared record slots over all banks", D.PARAMETER, ge=1)
+    slots: int = fact("declared record slots over all banks", D.LOCAL, ge=1)
     layers: tuple[int, ...] = fact("layer widths of the model, inputs first", D.LOCAL)
     rounds_planned: int = fact("training rounds planned", D.PARAMETER, ge=0)
     rounds_opened: int = fact("training rounds that gave a sum", D.OPERATION, ge=0)
     attempts_aborted: int = fact("attempts that failed and were paid for", D.OPERATION, ge=0)
-    survivors_least: int | None = fact(
-        "fewest banks in any opened sum; None: fewer than 5", D.OPERATION, ge=FEWEST_BANKS
-    )
+    survivors_least: int | None = fact("fewest banks in any opened sum; None: fewer than 5", D.LOCAL, ge=FEWEST_BANKS)
     epsilon: float | None = fact(
         "spent against the target adversary, the larger of the two parts; None: not private, nothing holds",
         D.PARAMETER,
@@ -330,8 +328,8 @@ class Facts(_Frozen):
         D.HOLDOUT,
     )
     histogram_bins: int | None = fact("bins of the private score histograms", D.PARAMETER)
-    upload_bytes: int = fact("mean bytes that one bank sent, masked", D.OPERATION, ge=0)
-    plain_bytes: int = fact("the same unmasked, as 32-bit floats", D.OPERATION, ge=0)
+    upload_bytes: int = fact("mean bytes that one bank sent, masked", D.LOCAL, ge=0)
+    plain_bytes: int = fact("the same unmasked, as 32-bit floats", D.LOCAL, ge=0)
     releases_outside: int = fact("releases that no account paid for", D.OPERATION, ge=0)
     attempts: tuple[Attempt, ...] = fact("every attempt", D.LOCAL)
     dropouts: tuple[Dropouts, ...] = fact("losses by step", D.LOCAL)

@@ -1,4 +1,4 @@
-"""The request's text: a fixed template filled from :class:`compliance.facts.Facts`, and what is fixed in it.
+"""The request's text: a fixed template filled from :class:`compliance.disclosed.Disclosed`, and what is fixed in it.
 
 The template's own words are known before there is a run, so they can be told apart from what a run put in. That list
 is taken from the template's source, not kept beside it, and cannot go stale.
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jinja2
 
+from compliance.disclosed import disclosed
 from compliance.facts import Data, Facts
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -46,7 +47,7 @@ def odds(facts: Facts) -> str:
 
 def render_prompt(facts: Facts) -> str:
     """The user's message for ``facts``."""
-    return _environment().get_template("prompt.md.j2").render(facts=facts)
+    return _environment().get_template("prompt.md.j2").render(facts=disclosed(facts))
 
 
 def fixed_texts() -> tuple[str, ...]:
@@ -70,5 +71,7 @@ def _environment() -> jinja2.Environment:
         autoescape=False,  # noqa: S701 - escaping is for markup; this text goes into a JSON string, which the SDK escapes
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(figure=figure, odds=odds)
+    environment.globals.clear()  # the facts are all that a template can name
+    environment.filters.clear()
+    environment.filters.update(figure=figure)
     return environment

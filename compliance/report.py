@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from compliance.attacks.record import FILE as ATTACKS
 from compliance.attacks.record import AttackRecord, read_attacks
+from compliance.disclosed import disclosed
 from compliance.facts import FEWEST_BANKS, Facts
 from compliance.identifiers import Identifiers, identifiers_path
 from compliance.narrative import Narrative, NarratorSettings, narrate
@@ -204,6 +205,7 @@ def _json(
     document = {
         "version": 1,
         "facts": facts.model_dump(mode="json"),
+        "disclosed": disclosed(facts).model_dump(mode="json"),  # what a request can state, whether or not one was made
         "narrative": {
             "writer": narrative.writer,
             "model": narrative.model,
@@ -221,12 +223,15 @@ def _json(
 
 def screen_of(identifiers: Identifiers | None) -> Screen:
     """What replaces a free text of the run that holds an identifier; without known identifiers nothing is."""
-    scanner = Scanner(identifiers, fixed=_vocabulary()) if identifiers is not None else None
+
+    @cache
+    def scanner() -> Scanner | None:
+        return Scanner(identifiers, fixed=_vocabulary()) if identifiers is not None else None
 
     def screened(text: str) -> str:
         try:
-            if scanner is not None:
-                scanner.check_answer(text, "report", figures=True)
+            if (known := scanner()) is not None:
+                known.check_answer(text, "report", figures=True)
         except RedactionError:
             return WITHHELD
         return text

@@ -97,11 +97,18 @@ def test_a_request_says_nothing_that_is_for_this_machine_only(tmp_path: Path) ->
             "audit": AUDIT,
             "dropouts": (),
             "layers": (7, 1),
+            "plain_bytes": 1,
+            "slots": 7,
+            "survivors_least": None,
+            "upload_bytes": 1,
             "times": facts.times.model_copy(update={"total": 9.9}),
         }
     )
     local = {n for n, f in Facts.model_fields.items() if f.json_schema_extra["disclosure"] == Disclosure.LOCAL.value}  # type: ignore[index, call-overload]  # a dict, as the test above shows
-    assert local == {"attempts", "audit", "dropouts", "layers", "times"}
+    assert local == {
+        *("attempts", "audit", "dropouts", "layers", "times"),
+        *("slots", "survivors_least", "upload_bytes", "plain_bytes"),
+    }
     assert render_prompt(changed) == render_prompt(facts)
 
 

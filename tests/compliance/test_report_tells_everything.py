@@ -235,7 +235,8 @@ def test_the_share_of_fraud_leaves_only_where_an_account_paid_or_the_records_are
     ):
         run = make_run(tmp_path / dataset / evaluation, dataset=dataset, evaluation=evaluation)
         prompt = render_prompt(facts_of(read_run(run)))
-        assert ("0.0383" in prompt) == sent
+        assert ("at least 0.02, at most 0.05" in prompt) == sent
+        assert "0.0383" not in prompt
         assert "a7a7" not in prompt and "d4d4" not in prompt and "417" not in prompt
 
 
