@@ -25,9 +25,10 @@ class Number:
     digits: int
 
     def is_one_of(self, figures: Iterable[float]) -> bool:
-        """Whether it is one of ``figures``, or one of them rounded to the digits written, two or more."""
+        """Whether it is one of ``figures``, or one of them :func:`rounded`, or rounded to two digits or more."""
         for figure in figures:
-            if math.isclose(self.value, abs(figure), rel_tol=1e-9, abs_tol=1e-300):
+            shown = float(rounded(abs(figure)).replace(",", ""))
+            if any(math.isclose(self.value, one, rel_tol=1e-9, abs_tol=1e-300) for one in (abs(figure), shown)):
                 return True
             if self.digits >= 2 and abs(self.value - abs(figure)) <= self.unit * (0.5 + 1e-9):
                 return True

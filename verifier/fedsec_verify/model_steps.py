@@ -79,6 +79,8 @@ def replayed(bundle: Bundle) -> Replay:
         0,
     )
     sums = {planned.name: planned for planned in plan.sums}
+    slots = sum(plan.slots)  # a change of scale alone is next to invisible behind Adam, so the models would not show it
+    require(plan.denominator == slots, PLAN, f"the denominator {slots}, all declared slots", str(plan.denominator))
     for attempt in bundle.attempts:
         where = attempt.file or STATEMENT
         number = attempt.line.attempt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 
@@ -34,7 +35,11 @@ AUDITED = (
 )  # fmt: skip
 
 
-_CLAIM = re.compile(r"[εδ]\s?=\s?[\d.,]*\d(?:e-?\d+)?")
+_CLAIM = re.compile(r"([εδ])\s?=\s?[\d.,]*\d(?:e-?\d+)?")
+_CLAIMED = {
+    "ε": ("epsilon", "planned_epsilon", "spent_epsilon", "budget_epsilon", "claimed_epsilon", "lower_bound", "course"),
+    "δ": ("delta",),
+}
 
 
 class Narrative(msgspec.Struct, frozen=True):
@@ -192,8 +197,9 @@ def _check_narrative(bundle: Bundle, report: Report) -> None:
         if isinstance(headline, float):
             require(f"ε = {rounded(headline)}" in text, file, f"the headline ε = {rounded(headline)}")
         for told in _CLAIM.finditer(text):
-            known = all(number.is_one_of(figures) for number in numbers_in(told[0]))
-            require(known, file, f"after ε or δ figures of {JSON} only", told[0])
+            claimed = list(_named(report.facts, _CLAIMED[told[1]]))
+            known = all(number.is_one_of(claimed) for number in numbers_in(told[0]))
+            require(known, file, f"after {told[1]} = only what {JSON} has of that kind", told[0])
 
 
 def told_figures(report: Report) -> list[float]:
@@ -232,6 +238,16 @@ def _check_page(bundle: Bundle, report: Report) -> int:
     missing = [path for path in needed if path not in there]
     require(not missing, HTML, "a mark of the headline, of delta and of each adversary's epsilon", ", ".join(missing))
     return len(marks)
+
+
+def _named(facts: Any, names: tuple[str, ...]) -> Iterator[float]:
+    """Every number under one of ``names``, wherever it is in the facts."""
+    if isinstance(facts, dict):
+        for name, value in facts.items():
+            yield from figures_of(value) if name in names else _named(value, names)
+    elif isinstance(facts, list):
+        for value in facts:
+            yield from _named(value, names)
 
 
 def _at(facts: Any, path: str) -> Any:
