@@ -23,6 +23,7 @@ from fedsec_verify import bundle as names
 from fedsec_verify import formats, hashing
 from fedsec_verify.bundle import Bundle, Options
 from fedsec_verify.envelopes import PAYLOAD_TYPE, pre_authentication
+from fedsec_verify.policy import attempt_of, session_bytes
 from fedsec_verify.steps import Step, carry_out
 from fedsec_verify.table import STEPS
 from fedsec_verify.transcripts import Places, indices, places
@@ -93,6 +94,22 @@ class Case:
             statement["predicate"]["plan"] = {"sha256": hashing.sha256(data), "signature": signature.hex()}
 
         self.edit_statement(refer)
+
+    def follow_plan(self) -> None:
+        """Have every round run under the plan as it now is: sessions, and all signatures, anew."""
+        plan = msgspec.msgpack.decode(self.read(names.PLAN), type=formats.Plan)
+        roster = bytes.fromhex(self.statement()["predicate"]["roster"])
+        for line in self.statement()["predicate"]["attempts"]:
+            name, planned = names.round_file(line["attempt"]), attempt_of(plan, line["attempt"])
+            record = msgspec.msgpack.decode(self.read(name))
+            assert planned is not None
+            record["session"] = session_bytes(plan, planned, line["attempt"], roster)
+            if record["round_config"]:
+                config = msgspec.msgpack.decode(record["round_config"])
+                config[0] = hashing.digest(hashing.KID, record["session"])
+                record["round_config"] = msgspec.msgpack.encode(config)
+            self.write(name, msgspec.msgpack.encode(record))
+            self.resign_round(line["attempt"])
 
     # Signing again
 

@@ -54,11 +54,33 @@ def of_plan(change: Callable[[dict[str, Any]], None]) -> Edit:
     return edit
 
 
+def under_plan(change: Callable[[dict[str, Any]], None]) -> Edit:
+    """The same, and every round is run under the changed plan: only the rules of a plan are left to find it."""
+
+    def edit(case: Case) -> None:
+        case.edit_plan(change)
+        case.follow_plan()
+        case.reseal()
+
+    return edit
+
+
 def of_training(**fields: Any) -> Edit:
     def change(plan: dict[str, Any]) -> None:
         plan["sums"][1]["mechanism"].update(fields)
 
-    return of_plan(change)
+    return under_plan(change)
+
+
+def of_cohort(**fields: Any) -> Edit:
+    """Another cohort, for which the noise is sized."""
+
+    def change(plan: dict[str, Any]) -> None:
+        plan.update(fields)
+        for planned in plan["sums"]:
+            planned["mechanism"]["honest_inputs"] = max(1, plan["threshold"] - plan["corrupt"])
+
+    return under_plan(change)
 
 
 def of_round(change: Callable[[Case, Record], None], *, status: str = "opened", sign: bool = False) -> Edit:
@@ -381,9 +403,19 @@ def _signed_by_a_bank(case: Case) -> None:
 
 STEP_4 = (
     Tamper(name="the plan signed by a bank", step=4, edit=_signed_by_a_bank),
-    Tamper(name="a threshold with 2t <= n + c", step=4, edit=of_plan(lambda plan: plan.update(threshold=3))),
-    Tamper(name="fewer survivors than the threshold", step=4, edit=of_plan(lambda plan: plan.update(min_survivors=2))),
-    Tamper(name="no bank corrupt", step=4, edit=of_plan(lambda plan: plan.update(corrupt=0))),
+    Tamper(name="a threshold with 2t <= n + c", step=4, edit=of_cohort(threshold=3)),
+    Tamper(name="fewer survivors than the threshold", step=4, edit=of_cohort(min_survivors=2)),
+    Tamper(name="no bank corrupt", step=4, edit=under_plan(lambda plan: plan.update(corrupt=0))),
+    Tamper(name="h of one", step=4, edit=of_cohort(corrupt=3, threshold=4)),
+    Tamper(name="more corrupt than honest", step=4, edit=of_cohort(corrupt=2, threshold=3, min_survivors=3)),
+    Tamper(name="a plan of another task", step=4, edit=under_plan(lambda plan: plan.update(task="another"))),
+    Tamper(name="a rate above one", step=4, edit=of_training(sampling_rate=1.5)),
+    Tamper(name="a mechanism for fewer banks", step=4, edit=of_training(clients=4)),
+    Tamper(
+        name="a grid that is not the mechanism's",
+        step=4,
+        edit=under_plan(lambda plan: plan["sums"][1]["quantiser"].__setitem__(0, 2.0)),
+    ),
     Tamper(name="more banks than in the roster", step=4, edit=of_plan(lambda plan: plan.update(clients=6))),
     Tamper(name="the plan of another run", step=4, edit=_plan_of_the_other),
     Tamper(name="another field in the plan", step=4, edit=of_plan(lambda plan: plan.update(more=1))),
@@ -393,21 +425,21 @@ STEP_4 = (
     Tamper(name="no floating-point error", step=4, edit=of_training(float_error=0.0)),
     Tamper(name="a histogram's sensitivity for gradients", step=4, edit=of_training(integral=True)),
     Tamper(name="fewer slots than the largest bank", step=4, edit=of_training(max_slots=1)),
-    Tamper(name="inputs without noise", step=4, edit=of_plan(lambda plan: plan["sums"][1].update(noised=False))),
+    Tamper(name="inputs without noise", step=4, edit=under_plan(lambda plan: plan["sums"][1].update(noised=False))),
     Tamper(
-        name="a ring in which the sum wraps", step=4, edit=of_plan(lambda plan: plan["sums"][1].update(ring_bits=12))
+        name="a ring in which the sum wraps", step=4, edit=under_plan(lambda plan: plan["sums"][1].update(ring_bits=12))
     ),
     Tamper(
         name="no room for the noise",
         step=4,
-        edit=of_plan(lambda plan: plan["sums"][1]["quantiser"].__setitem__(2, 1)),
+        edit=under_plan(lambda plan: plan["sums"][1]["quantiser"].__setitem__(2, 1)),
     ),
     Tamper(name="the brand that it is not private", step=4, edit=predicate(brands=["NOT PRIVATE"])),
     Tamper(name="said not to be private", step=4, edit=predicate(private=False)),
     Tamper(
         name="deterministic noise, said to be private",
         step=4,
-        edit=of_plan(lambda plan: plan.update(insecure_deterministic_noise=True)),
+        edit=under_plan(lambda plan: plan.update(insecure_deterministic_noise=True)),
     ),
     Tamper(name="another δ", step=4, edit=predicate(delta=1e-7)),
     Tamper(name="a larger η", step=4, edit=predicate(eta=1e-3)),
@@ -806,12 +838,17 @@ def of_sbom(change: Callable[[Any], None]) -> Edit:
     return edit
 
 
+def _other_python(bom: Any) -> None:
+    next(component for component in bom["components"] if component["name"] == "python")["version"] = "2.7"
+
+
 STEP_19 = (
     Tamper(
         name="another version of fedsec in the SBOM",
         step=19,
         edit=of_sbom(lambda bom: bom["metadata"]["component"].update(version="9.9")),
     ),
+    Tamper(name="another Python in the SBOM", step=19, edit=of_sbom(_other_python)),
     Tamper(name="no components in the SBOM", step=19, edit=of_sbom(lambda bom: bom.update(components=[]))),
     Tamper(
         name="a component without its digest", step=19, edit=of_sbom(lambda bom: bom["components"][0].pop("hashes"))

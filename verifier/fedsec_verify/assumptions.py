@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from fedsec_verify.bundle import SBOM, STATEMENT, Bundle, Options
+from fedsec_verify.bundle import SBOM, Bundle, Options
 from fedsec_verify.decoding import from_json
 from fedsec_verify.findings import require
 from fedsec_verify.steps import ASSUMED, ATTESTED, Outcome
@@ -62,7 +62,6 @@ def check_software(bundle: Bundle, _: Options) -> Outcome:
 def check_honest_banks(bundle: Bundle, _: Options) -> Outcome:
     """Step 20: nothing shows that a bank clipped its records and added its noise; at least h have to."""
     plan = bundle.plan
-    require(plan.corrupt < plan.threshold, STATEMENT, "a threshold above the corrupt")
     h = plan.threshold - plan.corrupt
     detail = f"at most {plan.corrupt} banks deviate, so at least {h} of each sum clipped and added their noise"
     return Outcome(kind=ASSUMED, detail=detail)
