@@ -66,7 +66,7 @@ def _dealt(spoil: Spoil, *, n: int = 10) -> Federation:
 def _with_what_it_sent(federation: Federation) -> Any:
     """Bank 1's state, with the dealing that it really sent as its own."""
     phase = federation.clients[LOWER]._phase
-    return dataclasses.replace(phase, own=federation.server._dealings[LOWER])
+    return dataclasses.replace(phase, own=federation.server._record.dealings[LOWER])
 
 
 def _unmasked(federation: Federation, *, dropped: int) -> None:

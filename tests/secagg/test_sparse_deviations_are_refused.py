@@ -82,7 +82,7 @@ def _of_another_list(step: str) -> Forge:
 
     def forge(federation: Federation, request: Any) -> bytes:
         server = federation.server
-        everybody = server._advertised if step == "share" else server._dealings
+        everybody = server._record.advertised if step == "share" else server._record.dealings
         slot = transcript.member_slot if step == "share" else transcript.dealer_slot
         others = {index: slot(item) for index, item in everybody.items() if index != BESIDE}
         root, paths = tree.over_slots(others, range(federation.n))
@@ -104,7 +104,7 @@ def _swapped(_: Federation, listing: Any) -> Any:
 
 def _listed(federation: Federation, step: str, items: list[Any]) -> messages.Listing:
     """What a server that lies about the victim's neighbourhood signs, so that the lie is all of one piece."""
-    everybody = federation.server._advertised if step == "share" else federation.server._dealings
+    everybody = federation.server._record.advertised if step == "share" else federation.server._record.dealings
     slot = transcript.member_slot if step == "share" else transcript.dealer_slot
     slots = {index: slot(item) for index, item in everybody.items() if index not in NEAR}
     root, paths = tree.over_slots(slots | {item.index: slot(item) for item in items}, range(federation.n))
@@ -136,7 +136,7 @@ def _entries(edit: Callable[[Federation, list[Any]], list[Any]]) -> Forge:
 
 
 def _with(federation: Federation, entries: list[Any], index: int) -> list[Any]:
-    return sorted([*entries, federation.server._advertised[index]], key=lambda entry: entry.index)
+    return sorted([*entries, federation.server._record.advertised[index]], key=lambda entry: entry.index)
 
 
 def _dealings(edit: Callable[[Federation, list[Any]], list[Any]]) -> Forge:
@@ -283,7 +283,7 @@ ATTACKS = {
     "a-dealing-of-a-stranger": Attack(
         "mask",
         "members",
-        _dealings(lambda f, d: sorted([*d, f.server._dealings[STRANGER]], key=lambda x: x.index)),
+        _dealings(lambda f, d: sorted([*d, f.server._record.dealings[STRANGER]], key=lambda x: x.index)),
         (STRANGERS, UNKNOWN),
         later="delivery",
     ),

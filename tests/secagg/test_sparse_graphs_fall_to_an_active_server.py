@@ -66,7 +66,7 @@ def open_input(federation: Federation, victim: int, self_seed: bytes, mask_seed:
     for peer in session.neighbourhood(victim):
         if peer == victim:
             continue
-        secret = keys.agree(keys.mask_private_key(mask_seed), server._advertised[peer].mask_key)
+        secret = keys.agree(keys.mask_private_key(mask_seed), server._record.advertised[peer].mask_key)
         assert secret is not None
         if victim < peer:
             secret += kem.pair_secret(mask_seed, server._t1, victim, peer)

@@ -78,9 +78,9 @@ def test_banks_that_spoil_chosen_ciphertexts_open_the_sum_of_a_few(
     opening = Opening(
         kid=session.kid,
         t1=server._t1,
-        advertised=server._advertised,
+        advertised=server._record.advertised,
         entries=server._entries,
-        commitments={index: dealing.commitment for index, dealing in server._dealings.items()},
+        commitments={index: dealing.commitment for index, dealing in server._record.dealings.items()},
         survivors=server._survivors,
         revealed=server._revealed,
         threshold=session.threshold,

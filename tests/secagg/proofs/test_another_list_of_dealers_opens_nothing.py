@@ -34,7 +34,7 @@ def _attack(corrupt: int, victims: tuple[int, ...], least: int) -> tuple[Federat
     traitors = range(N - corrupt, N)
     others = [index for index in range(N) if index not in victims]
     shown = {*victims, *traitors}
-    dealings = {index: dealing for index, dealing in server._dealings.items() if index in shown}
+    dealings = {index: dealing for index, dealing in server._record.dealings.items() if index in shown}
     root, _ = transcript.dealers_root(dealings.values(), N)
     signature = federation.server_identity.sign(*transcript.dealers(federation.session.kid, server._t1, root))
     other_t2 = transcript.t2(federation.round.sid, server._t1, root)
