@@ -269,9 +269,9 @@ def sent(run: Path, *, scanner: bool = False) -> bytes:
 
 
 def answered(run: Path, sentence: str):
-    from tests.compliance.server import completion, http
+    from tests.compliance.server import http, response
 
-    answer = http(completion(json.dumps({**GOOD, "result": sentence})))
+    answer = http(response(json.dumps({**GOOD, "result": sentence})))
     with RecordingServer(answer) as server:
         asked = NarratorSettings(base_url=server.url, api_key=KEY, retries=0)
         return write_report(run, narrator=asked, identifiers=IDENTIFIERS)

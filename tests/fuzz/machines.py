@@ -18,6 +18,7 @@ import numpy as np
 
 from fedsec.errors import CohortError, LocalProtocolError, RemoteProtocolError
 from secagg import Client, Server, State, messages
+from secagg.evidence import Record
 from secagg.identity import verify
 from tests.fuzz.target import Target
 from tests.secagg.helpers import STEPS, Federation, decode, sparse
@@ -43,21 +44,41 @@ Kept = dict[str, Any]
 
 def keep(machine: Any) -> Kept:
     """Everything that ``machine`` holds, independent of what it does next."""
-    return {name: value.copy() if isinstance(value, MUTABLE) else value for name, value in vars(machine).items()}
+    return {place: _copy(getattr(owner, name)) for place, owner, name in _places(machine)}
 
 
 def restore(machine: Any, kept: Kept) -> None:
     """Put ``machine`` back to where it was when ``kept`` was taken; ``kept`` can be used again."""
-    vars(machine).update({name: value.copy() if isinstance(value, MUTABLE) else value for name, value in kept.items()})
+    for place, owner, name in _places(machine):
+        setattr(owner, name, _copy(kept[place]))
 
 
 def changes(before: Kept, machine: Any) -> list[str]:
     """Names of the attributes that differ from ``before``."""
     return [
-        name
-        for name, value in vars(machine).items()
-        if (value.tobytes() != before[name].tobytes() if isinstance(value, np.ndarray) else value != before[name])
+        place
+        for place, owner, name in _places(machine)
+        if (
+            value.tobytes() != before[place].tobytes()
+            if isinstance(value := getattr(owner, name), np.ndarray)
+            else value != before[place]
+        )
     ]
+
+
+def _places(machine: Any) -> list[tuple[str, Any, str]]:
+    """Where ``machine`` holds something: what it is called, in which object, as which attribute."""
+    found = []
+    for name, value in vars(machine).items():
+        if isinstance(value, Record):  # a part of the server
+            found += [(f"{name}.{place}", owner, inner) for place, owner, inner in _places(value)]
+        else:
+            found.append((name, machine, name))
+    return found
+
+
+def _copy(value: Any) -> Any:
+    return value.copy() if isinstance(value, MUTABLE) else value
 
 
 @contextmanager

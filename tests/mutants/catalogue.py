@@ -99,9 +99,9 @@ _MASKS = (
         edits=(
             Edit(file="secagg/client.py", old="add=[KeyStream(phase.self_key), *(", new="add=[*("),
             Edit(
-                file="secagg/server.py",
-                old="[keys.self_key(seed, self._t2) for seed in self_seeds.values()]",
-                new="[keys.self_key(seed, self._t2) for seed in ()]",
+                file="secagg/opening.py",
+                old="[keys.self_key(seed, t2) for seed in self_seeds.values()]",
+                new="[keys.self_key(seed, t2) for seed in ()]",
             ),
         ),
     ),
@@ -284,16 +284,16 @@ _SIGNATURES = (
         "the server adds masked inputs that their bank signed",
         f"{BAD}[unsigned-at-mask]",
         "secagg/server.py",
-        "        self._check_signature(index, message.signature, statement)\n        masking.",
-        "        masking.",
+        "        self._check_signature(index, message.signature, statement)\n        if self._keep",
+        "        if self._keep",
     ),
     mutant(
         "agreements-signature-unchecked-by-the-server",
         "the server counts agreements that their bank signed",
         f"{BAD}[unsigned-at-agree]",
         "secagg/server.py",
-        "        self._check_signature(message.index, message.signature, statement)\n        self._agreed",
-        "        self._agreed",
+        "        self._check_signature(message.index, message.signature, statement)\n        self._record.agreed",
+        "        self._record.agreed",
     ),
     mutant(
         "revealed-shares-signature-unchecked-by-the-server",

@@ -512,7 +512,7 @@ _UNMASKING = (
         "masks-of-dropouts-taken-off-the-wrong-way",
         "what a survivor added is subtracted, what it subtracted is added",
         f"{HYBRID_SUMS}::test_every_pattern_of_dropouts_at_masking_opens_the_exact_sum",
-        "secagg/server.py",
+        "secagg/opening.py",
         "(subtract if dropped > survivor else add)",
         "(add if dropped > survivor else subtract)",
     ),
