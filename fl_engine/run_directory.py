@@ -52,6 +52,7 @@ class RunDirectory:
         Raises:
             ConfigError: there is none, or the run is complete.
         """
+        path = path if path.name else path.absolute()  # "." has no name
         partial = path if path.name.endswith(PARTIAL) else path.with_name(path.name + PARTIAL)
         final = partial.with_name(partial.name.removesuffix(PARTIAL))
         if not partial.is_dir():

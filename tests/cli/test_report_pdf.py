@@ -90,10 +90,23 @@ def test_without_playwright_there_is_one_line(run: Path) -> None:
     assert control.returncode == 0, control.stderr
 
 
-@pytest.mark.parametrize("more", [["--dry-run"], ["--out", "."], ["--compare"], ["RUN"]])
+@needs_browser
+def test_the_document_lies_beside_its_page_in_another_folder(run: Path, tmp_path: Path) -> None:
+    before = {path.name for path in run.iterdir()}
+    assert invoke(["report", str(run), "--offline", "--pdf", "--out", str(tmp_path / "copy")]) == 0
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == {
+        f"report.{kind}" for kind in ("html", "json", "md", "pdf")
+    }
+    assert {path.name for path in run.iterdir()} == before
+    assert invoke(["report", str(run), "--offline", "--pdf"]) == 0
+    assert {path.name for path in run.iterdir()} != before  # the control: without --out it would be seen there
+
+
+@pytest.mark.parametrize("more", [["--dry-run"], ["--documents"], ["--compare"], ["RUN"]])
 def test_options_that_do_not_go_together_are_bad_input(
-    more: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+    more: list[str], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     words = ["report", str(run), "--pdf", *(str(run) if word == "RUN" else word for word in more)]
     assert invoke(words) == 2
     assert capsys.readouterr().err.startswith("Error: ")

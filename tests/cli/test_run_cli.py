@@ -510,6 +510,8 @@ def test_a_coordinator_at_fault_is_exit_code_five(place: Place, monkeypatch: pyt
 def test_resume_of_nothing_or_of_a_finished_run_is_refused(place: Place) -> None:
     outcome = place.call("run", "--resume", "runs/20200101-000000-0000.partial")
     refused(place, outcome, 2, "does not exist")
+    for no_run in (".", ""):
+        assert place.call("run", "--resume", no_run).code == 2
     assert place.run().code == 0
     (run,) = place.finished
     outcome = place.call("run", "--resume", str(run))
