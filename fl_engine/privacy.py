@@ -158,7 +158,7 @@ def privacy_statement(
         preparation=disclosures.preparation(plan, origin),
         sampling=disclosures.sampling(plan),
         noise=disclosures.noise(plan),
-        floating_point=disclosures.floating_point(),
+        floating_point=disclosures.floating_point(plan),
         side_channels=disclosures.SIDE_CHANNELS,
         key_exchange=key_exchange,  # type: ignore[arg-type]  # the statement checks that it is one of the two
         constants=disclosures.constants(plan),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from dp.statement import PrivacyStatement
-from fl_engine.disclosures import DataOrigin
+from fl_engine.disclosures import DataOrigin, floating_point
 from fl_engine.model import ModelSpec
 from fl_engine.plan import TaskPlan
 from fl_engine.planning import build_plan
@@ -28,9 +28,9 @@ OPENED = RoundRecord(
 )
 
 
-def plan(delta: float | None = None) -> TaskPlan:
+def plan(delta: float | None = None, mode: str = "distributed") -> TaskPlan:
     return build_plan(
-        RunSettings(rounds=2, delta=delta),
+        RunSettings(rounds=2, delta=delta, dp_mode=mode),
         task="statement",
         slots=(500,) * 10,
         model=ModelSpec(inputs=4),
@@ -81,3 +81,9 @@ def test_an_attempt_that_was_interrupted_may_have_opened_the_smallest_sum_that_i
 def test_the_server_with_corrupt_banks_faces_the_honest_shares_alone() -> None:
     assert shares(OPENED)["server-and-banks"] == plan().honest_inputs == 4
     assert shares(OPENED)["everyone-else"] == 1
+
+
+def test_a_banks_optimiser_in_local_mode_is_floating_point_before_the_opening_and_is_told() -> None:
+    assert "a bank's optimiser" in floating_point(plan(mode="local")).on_the_grid
+    assert "to the opening there are integers only" not in floating_point(plan(mode="local")).on_the_grid
+    assert "to the opening there are integers only" in floating_point(plan()).on_the_grid  # the control: there it holds
