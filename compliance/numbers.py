@@ -5,7 +5,8 @@ What can be read in two ways is read as ``nan``, which stands for no fact. A fra
 value, since "3 in 10" says something that neither 3 nor 10 does; "7 of 10" names both and is two.
 
 Not read: "one" on its own, "first" and "second", vague words ("most", "a handful"), Roman numerals of one letter and
-those that are abbreviations (CI, ML), numbers in words of other languages than English.
+those that are abbreviations (CI, ML), numbers in words of other languages than English, two facts set in relation
+("3 over 5", "5 times as many"). A figure that is a fact is believed whatever the text says that it is a figure of.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ _TOKEN = re.compile(_WRITTEN + r"|[A-Za-z]+|\S")
 _FIGURE = re.compile(_WRITTEN + r"(\s?(?:%|percent\b|per cent\b))?")
 _PLAIN = re.compile(r"\d*\.?\d+")
 _GROUPED = re.compile(r"\d{1,3}(?:[,'’]\d{3})+(?:\.\d+)?")
+# Decimal points that are no ASCII full stop, or stand apart: each would make "0.5" two small numbers, 0 and 5.
+_POINT = re.compile(r"(?<=\d)(?:\s?(?:[·⋅∙•‧・٫。]|\bpoint\b)\s?|\s\.\s?)(?=\d)", re.IGNORECASE)
+_NOUGHT_POINT = re.compile(r"\b(?:zero|nought|naught|oh?) point (?=\d)", re.IGNORECASE)
 _NAMES = re.compile(r"\b(?:F1|L2)\b")  # of measures, no figures
 _LARGEST_POWER = 200
 
@@ -48,11 +52,14 @@ _PARTS = {
 }  # fmt: skip
 # A comparison or an estimate is no fact, whatever its number.
 _MULTIPLES = frozenset(
-    ("twice", "double", "doubled", "couple", "pair", "thrice", "triple", "tripled", "treble", "quadruple", "halved")
-)
+    ("twice", "double", "doubled", "couple", "pair", "thrice", "triple", "tripled", "treble", "quadruple", "halved",
+     "quintuple", "fold", "squared", "cubed", "divided", "multiplied", "magnitude", "percent")
+)  # fmt: skip
 _MULTIPLES |= {f"{word}fold" for word in _SMALL | _LARGE} | {f"{word}s" for word in (*_LARGE, "ten")}
 _PERCENT = {("%",): 1e-2, ("percent",): 1e-2, ("per", "cent"): 1e-2, ("‰",): 1e-3, ("per", "mille"): 1e-3}
 _PERCENT |= {("bp",): 1e-4, ("bps",): 1e-4, ("basis", "point"): 1e-4, ("basis", "points"): 1e-4}
+_PERCENT |= {("pct",): 1e-2, ("٪",): 1e-2, ("per", "-", "cent"): 1e-2, ("‱",): 1e-4, ("ppm",): 1e-6}
+_PERCENT |= dict.fromkeys((("percentage",), ("pp",), ("p", ".", "p"), ("p", ".", "c")), math.nan)  # differences
 _ROMAN = re.compile(r"(?=..)(M{0,3})(CM|CD|D?C{0,3})(XC|XL|L?X{0,3})(IX|IV|V?I{0,3})")
 _ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _ABBREVIATIONS = frozenset(
@@ -151,7 +158,8 @@ def unsupported(text: str, facts: Iterable[float]) -> bool:
 
 
 def _plain(text: str) -> str:
-    return _NAMES.sub(" ", readable(_POWER.sub(_power, _THIN.sub(",", text))))
+    plain = readable(_POWER.sub(_power, _THIN.sub(",", text)))
+    return _NAMES.sub(" ", _POINT.sub(".", _NOUGHT_POINT.sub("0.", plain)))
 
 
 def _power(match: re.Match[str]) -> str:
@@ -209,19 +217,20 @@ def _amount(tokens: _Tokens, at: int) -> tuple[Number | None, int]:
 
 
 def _ratio(tokens: _Tokens, top: Number, at: int) -> tuple[Number | None, int]:
-    """``top`` over what follows ``/``, ``:``, "in" or, after one, "out of"; "12/12" is just 12."""
+    """``top`` over what follows ``/``, ``:``, "in", "of every" or, after one, "out of"; "12/12" is just 12."""
     sign = tokens[at]
     even = (sign.start == tokens[at - 1].end) == (tokens[at + 1].start == sign.end)
-    if sign.word == "in" or (sign.text in "/⁄:" and even and sign.text):
+    shared = sign.word == "of" and tokens[at + 1].word in ("every", "each")
+    if sign.word == "in" or shared or (sign.text in "/⁄:" and even and sign.text):
         after = at + 1
     elif tokens.words(at, 2) == ("out", "of") and top.value == 1:
         after = at + 2
     else:
         return None, at
-    while tokens[after].word in ("every", "a", "an"):
+    while tokens[after].word in ("every", "each", "a", "an"):
         after += 1
     bottom, end = _amount(tokens, after)
-    if bottom is None or (sign.word in ("in", "out") and not _smaller_count(top, bottom)):
+    if bottom is None or (sign.word in ("in", "of", "out") and not _smaller_count(top, bottom)):
         return None, at
     if top.value == bottom.value:
         return top, end
@@ -238,7 +247,8 @@ def _lone(tokens: _Tokens, at: int) -> tuple[Number | None, int]:
     if token.word in ("a", "an") and (part := _part(tokens, at + 1)):
         return Number(1 / part, 0.0, 1), at + 2
     if part := _part(tokens, at):
-        return Number(1 / part if token.word in ("half", "halves", "quarter", "quarters") else part, 0.0, 1), at + 1
+        share = token.word in ("half", "halves", "quarter", "quarters") or tokens[at - 1].word in ("every", "each")
+        return Number(1 / part if share else part, 0.0, 1), at + 1
     if token.word in _MULTIPLES:
         return Number(math.nan, 0.0, 0), at + 1
     if token.text not in _ABBREVIATIONS and len(token.text) > 1 and _ROMAN.fullmatch(token.text):

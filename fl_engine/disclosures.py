@@ -230,14 +230,23 @@ def noise(plan: TaskPlan) -> NoiseGeneration:
     )
 
 
-def floating_point() -> FloatingPoint:
-    """Where floating point is used."""
+def floating_point(plan: TaskPlan) -> FloatingPoint:
+    """Where floating point is used; in local mode also between a step's noise and the masks."""
+    if plan.mode == "distributed":
+        on_the_grid = "none: from stochastic rounding over noise, masks and sums to the opening there are integers only"
+        after = "float64, the same at every bank and for an auditor (docs/optimiser.md); it reads opened sums alone"
+    else:
+        on_the_grid = (
+            "none from stochastic rounding to noise: integers only; a bank's optimiser then reads its own noised steps "
+            "in float64, which is post-processing, and its update is rounded to a grid again, where masks and sums are "
+            "integers only"
+        )
+        after = "float64, the same at every bank and for an auditor; it reads opened sums alone"
     return FloatingPoint(
         before_the_grid="gradients in float32, clipping and sums in float64: the error of a bank's sum is bounded by "
         "E, which is in Δ (docs/noise.md, section 3); counts of the evaluation are exact",
-        on_the_grid="none: from stochastic rounding over noise, masks and sums to the opening there are integers only",
-        after_opening="float64, the same at every bank and for an auditor (docs/optimiser.md); it reads opened sums "
-        "alone",
+        on_the_grid=on_the_grid,
+        after_opening=after,
         accounting="float64; every ε is rounded up by a relative 1e-9 and by 1e-12",
         assumes="hardware that follows IEEE 754, classical matrix products, and that a row of one reads no other row",
     )

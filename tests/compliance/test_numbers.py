@@ -69,6 +69,21 @@ DISGUISED = [
 ]  # fmt: skip
 
 
+# Each is made of facts: read piece by piece, every one would be believed.
+OF_FACTS = [
+    "0·5", "0⋅5", "0٫5", "0。5", "0 . 5", "0 point 5", "zero point 5", "nought point 5", "every fifth record",
+    "each tenth record", "3 of every 5", "3 in each 10", "3 out of 4... 3 of each 7", "5 pct", "5 ppm", "5‱", "5 ٪",
+    "5 per-cent", "5 percentage points", "5 p.p.", "5 p.c.", "five-fold", "10 squared", "3 divided by 10",
+    "an order of magnitude", "less than a percent", "quintuple",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", OF_FACTS)
+def test_a_false_figure_made_of_facts_is_no_fact(text: str) -> None:
+    assert unsupported(text, SMALL)
+    assert not unsupported("0, 5 and 3 of 10 banks. 5 rounds, at most 7 of 12", SMALL), "control: the pieces are facts"
+
+
 @pytest.mark.parametrize("text", DISGUISED)
 def test_a_figure_in_disguise_is_no_fact(text: str) -> None:
     assert unsupported(text, SMALL)

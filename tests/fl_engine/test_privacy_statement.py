@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from fl_engine.disclosures import DataOrigin
+from dp.statement import PrivacyStatement
+from fl_engine.disclosures import DataOrigin, floating_point
 from fl_engine.model import ModelSpec
 from fl_engine.plan import TaskPlan
 from fl_engine.planning import build_plan
@@ -27,9 +28,9 @@ OPENED = RoundRecord(
 )
 
 
-def plan() -> TaskPlan:
+def plan(delta: float | None = None, mode: str = "distributed") -> TaskPlan:
     return build_plan(
-        RunSettings(rounds=2),
+        RunSettings(rounds=2, delta=delta, dp_mode=mode),
         task="statement",
         slots=(500,) * 10,
         model=ModelSpec(inputs=4),
@@ -38,9 +39,9 @@ def plan() -> TaskPlan:
     )
 
 
-def shares(*records: RoundRecord) -> dict[str, int]:
-    statement = privacy_statement(
-        plan(),
+def statement_of(*records: RoundRecord, delta: float | None = None) -> PrivacyStatement:
+    return privacy_statement(
+        plan(delta),
         begun={"scaling": 1, "training": len(records)},
         records=records,
         charged_to={"scaling": ("train",), "training": ("train",)},
@@ -49,7 +50,18 @@ def shares(*records: RoundRecord) -> dict[str, int]:
         origin=DataOrigin(source="synthetic", schema="generated", banks="generated"),
         key_exchange="x25519+ml-kem-768",
     )
-    return {bound.name: bound.shares for bound in statement.adversaries}
+
+
+def shares(*records: RoundRecord) -> dict[str, int]:
+    return {bound.name: bound.shares for bound in statement_of(*records).adversaries}
+
+
+def test_a_delta_below_what_googles_accountant_can_tell_leaves_its_second_opinion_out() -> None:
+    """A run at such a delta must end in a statement: it used to end without, after everything was released."""
+    statement = statement_of(OPENED, delta=1e-16)
+    assert statement.cross_checks == {}
+    assert statement.epsilon is not None and 0 < statement.epsilon <= 3
+    assert list(statement_of(OPENED).cross_checks) == ["PLD"]  # the control: at the usual delta it is told
 
 
 def test_the_smallest_opened_sum_counts() -> None:
@@ -69,3 +81,9 @@ def test_an_attempt_that_was_interrupted_may_have_opened_the_smallest_sum_that_i
 def test_the_server_with_corrupt_banks_faces_the_honest_shares_alone() -> None:
     assert shares(OPENED)["server-and-banks"] == plan().honest_inputs == 4
     assert shares(OPENED)["everyone-else"] == 1
+
+
+def test_a_banks_optimiser_in_local_mode_is_floating_point_before_the_opening_and_is_told() -> None:
+    assert "a bank's optimiser" in floating_point(plan(mode="local")).on_the_grid
+    assert "to the opening there are integers only" not in floating_point(plan(mode="local")).on_the_grid
+    assert "to the opening there are integers only" in floating_point(plan()).on_the_grid  # the control: there it holds

@@ -23,8 +23,11 @@ from fedsec_verify.steps import RECOMPUTED, Outcome
 
 TRAINING = "train"
 FLOATS = 1e-9  # what two programs' float64 may differ by
-GRID, GRID_LEAST = 1e-4, 1e-4  # the first accountant's grid of orders: relative, and for the smallest epsilons
+# The first accountant's grid of orders: relative, and for small epsilons, where that of sampled batches has its best
+# orders above 64, and the grid misses the kinks that it has at whole ones.
+GRID, GRID_LEAST = 1e-4, 5e-4
 _CONTINUOUS = 1e-2  # Google's accountant rounds losses up to a grid
+_LEAST_DELTA = 1e-14  # below, it may know no finite epsilon: it cuts off about 1e-15 of probability, perhaps repeatedly
 
 
 def check_epsilon(bundle: Bundle, options: Options) -> Outcome:  # noqa: ARG001 - the form of a check
@@ -62,7 +65,7 @@ def check_stated(stated: float | None, recomputed: float, file: str, what: str) 
     else:
         holds = stated is not None and recomputed <= stated * (1 + FLOATS) + 1e-12
         holds = holds and stated is not None and stated <= recomputed * (1 + GRID) + GRID_LEAST
-        require(holds, file, f"{what}: {recomputed!r}, at most {GRID:g} of it above", str(stated))
+        require(holds, file, f"{what}: {recomputed!r}, at most {GRID:g} of it and {GRID_LEAST:g} above", str(stated))
     return recomputed
 
 
@@ -158,7 +161,8 @@ def _check_cross_checks(plan: Plan, privacy: Privacy, counts: Mapping[str, int])
     """Google's accountant on real Gaussian noise: between the exact value for that and the bound that is claimed."""
     expected = () if plan.insecure_deterministic_noise else ("PLD",)
     names = tuple(privacy.cross_checks)
-    require(names == expected, PRIVACY, f"cross checks {expected}", str(names))
+    unknown = plan.delta < _LEAST_DELTA and not names
+    require(names == expected or unknown, PRIVACY, f"cross checks {expected}", str(names))
     for value in privacy.cross_checks.values():
         claimed = worst(plan, counts)
         low = 0.0 if plan.mode == "local" else max(_gaussian(plan, part, counts) for part in _parts(plan))
