@@ -26,6 +26,7 @@ from fl_engine.contribution import Contribution
 from fl_engine.data.dataset import BankData
 from fl_engine.evidence.countersigning import Countersigning, Memory
 from fl_engine.evidence.envelope import sign
+from fl_engine.evidence.statement import sha256
 from fl_engine.insecure import deterministic_coins
 from fl_engine.messages import (
     OFFER_BYTES,
@@ -101,6 +102,7 @@ class Bank(Exclusive):
         self._client: Client | None = None
         self._masked: tuple[bytes, bytes] | None = None
         self._memory = Memory()
+        self._countersigned: str | None = None  # SHA-256 of the one statement that it signed
 
     def consider(self, offer: bytes) -> bytes:
         """Answer the offer of a task (encoded :class:`Offer` to encoded :class:`Answer`).
@@ -127,6 +129,8 @@ class Bank(Exclusive):
     def handle(self, request: bytes) -> bytes:
         """Answer a secure-aggregation request (encoded :class:`Request` to encoded :class:`Reply`).
 
+        A bank that countersigned the run's statement answers nothing more: what it would take part in is not in there.
+
         Raises:
             RemoteProtocolError: the coordinator or, through it, a bank deviated; the attempt is over for this bank.
             LocalProtocolError: no task was accepted, the attempt is over, another call is under way, or this is a
@@ -135,6 +139,10 @@ class Bank(Exclusive):
         """
         with self._alone():
             message = decode(request, Request, limit=request_limit(self._agreed()), peer=None)
+            if self._countersigned is not None:
+                raise RemoteProtocolError(
+                    "an attempt was asked for after the statement of the run", peer=None, rule="run-is-over"
+                )
             try:
                 payload = self._answer(request, message)
             except RemoteProtocolError:
@@ -148,8 +156,11 @@ class Bank(Exclusive):
         """Sign the statement of the run, if it is true as far as this bank knows (:class:`Countersign` to
         :class:`Countersigned`, both encoded); what it checks is in :mod:`fl_engine.evidence.countersigning`.
 
+        It signs one statement, as often as it is asked for it: of two, each true as far as it knows, the coordinator
+        could show each to somebody else, with another model's file or another report key.
+
         Raises:
-            RemoteProtocolError: rule "evidence": it is not.
+            RemoteProtocolError: rule "evidence": it is not; rule "one-statement": it signed another one before.
             LocalProtocolError: no task was accepted, another call is under way, or this is a forked process.
         """
         with self._alone():
@@ -158,6 +169,13 @@ class Bank(Exclusive):
             Countersigning(
                 index=self._index, roster=self._roster, plan=plan, charged=self._burnt, memory=self._memory
             ).check(message.payload, message.rounds)
+            digest = sha256(message.payload)
+            if self._countersigned not in (None, digest):
+                raise RemoteProtocolError(
+                    "a second statement of the run was shown to be signed", peer=None, rule="one-statement"
+                )
+            self._countersigned = digest
+            self._abandon()
             return encode(Countersigned(signature=sign(message.payload, self._identity)))
 
     def _answer(self, request: bytes, message: Request) -> bytes:

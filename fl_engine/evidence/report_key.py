@@ -54,4 +54,6 @@ def forget(run: str) -> None:
 
 
 def _path(run: str) -> Path:
+    if run in ("", ".", "..") or Path(run).name != run or "\0" in run:  # it may come from a directory of anybody's
+        raise ConfigError(f"{run[:80]!r} is no name of a run")
     return private_folder() / "report-keys" / run

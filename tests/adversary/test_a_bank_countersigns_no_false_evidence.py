@@ -6,6 +6,7 @@ what follows from the alteration: lines, digests, counts, its own signatures. Wh
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,10 +30,11 @@ from fl_engine.evidence.statement import (
     run_statement,
     sha256,
 )
-from fl_engine.messages import Countersign, Countersigned, decode, encode
+from fl_engine.messages import Countersign, Countersigned, Request, decode, encode
 from fl_engine.plan import PLAN_CONTEXT
 from secagg.evidence import RoundEvidence
 from secagg.identity import Identity
+from secagg.server import Server
 from tests.fl_engine.run_helpers import begin, own_place
 
 WITNESS, OTHER = 2, 4
@@ -123,6 +125,11 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
 
 def sign(ended: Ended, shown: Shown) -> bytes:
     return decode(ended.bank.countersign(shown.request()), Countersigned, limit=128, peer=WITNESS).signature
+
+
+def forget_the_signature(bank: Bank) -> None:
+    """As a bank that has signed no statement yet."""
+    bank._countersigned = None
 
 
 def refuses(ended: Ended, shown: Shown) -> str:
@@ -293,6 +300,7 @@ def test_control_what_is_true_is_countersigned(ended: Ended) -> None:
         attempt, masked=changed(ended.honest.rounds[attempt].masked, OTHER, digest=bytes(32))
     )
     forged = decode(others.request(), Countersign, limit=LIMIT, peer=None).payload
+    forget_the_signature(ended.bank)
     signature = sign(ended, others)
     assert is_signed(forged, ended.key, signature) and not is_signed(payload, ended.key, signature)
 
@@ -300,7 +308,56 @@ def test_control_what_is_true_is_countersigned(ended: Ended) -> None:
 def test_control_a_bank_that_checks_nothing_signs_all_of_it(ended: Ended, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Countersigning, "check", lambda *_: None)
     for forge, _ in FORGERIES.values():
+        forget_the_signature(ended.bank)
         assert sign(ended, forge(ended.honest))
+    forget_the_signature(ended.bank)
+
+
+def test_a_bank_signs_one_statement_of_a_run(ended: Ended) -> None:
+    """Two true statements of one run differ in what a bank cannot check: the model's file, the report key, the day."""
+    forget_the_signature(ended.bank)
+    first = ended.bank.countersign(ended.honest.request())
+    others = (
+        replace(ended.honest, others={**ended.honest.others, "model.safetensors": "0" * 64}),
+        ended.honest.but(report_key="0" * 64),
+        ended.honest.but(made="2020-01-01T00:00:00Z"),
+    )
+    for other in others:
+        with pytest.raises(RemoteProtocolError) as refused:
+            ended.bank.countersign(other.request())
+        assert refused.value.rule == "one-statement"
+    assert ended.bank.countersign(ended.honest.request()) == first
+    for other in others:  # control: nothing else is wrong with them
+        forget_the_signature(ended.bank)
+        assert sign(ended, other)
+    forget_the_signature(ended.bank)
+
+
+def test_a_bank_that_signed_takes_part_in_nothing_more(ended: Ended) -> None:
+    """Else a sum could be opened of which the signed statement knows nothing."""
+    forget_the_signature(ended.bank)
+    bank, plan = ended.bank, ended.bank._agreed()
+    following = next(
+        number
+        for number in range(bank._attempt + 1, sum(planned.attempts for planned in plan.sums))
+        if plan.attempt(number) is not None
+    )
+    place = plan.attempt(following)
+    assert place is not None
+    session = plan.session(place[0], following, bank._roster.digest)
+    server = Server(identity=ended.honest.coordinator, roster=bank._roster, session=session)
+    request = encode(Request(attempt=following, step="advertise", payload=server.open()[WITNESS]))
+    assert ended.bank.countersign(ended.honest.request())
+    with pytest.raises(RemoteProtocolError) as refused:
+        bank.handle(request)
+    assert refused.value.rule == "run-is-over"
+    memory = bank._memory
+    bank._memory = copy.deepcopy(memory)
+    forget_the_signature(bank)  # control: the request is one that it would answer
+    try:
+        assert bank.handle(request)
+    finally:
+        bank._memory = memory
 
 
 def test_the_shown_files_are_those_that_are_stated(ended: Ended) -> None:

@@ -274,6 +274,7 @@ class Tamper:
         step: the number of the step that has to be the first that does not hold.
         edit: does it.
         kept: whether it is done to the run whose masked inputs were kept.
+        expected: part of what the step has to say it expected: which of its rules found the edit.
         options: makes the auditor's options of the untouched case.
     """
 
@@ -281,6 +282,7 @@ class Tamper:
     step: int
     edit: Callable[[Case], None]
     kept: bool = False
+    expected: str = ""
     options: Callable[[Case], Options] | None = None
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ def test_an_edit_is_found_at_its_step(tamper: Tamper, runs: Runs, tmp_path: Path
     assert failed is not None, "not found"
     assert failed.number == tamper.step, failed
     assert failed.expected
+    assert tamper.expected in failed.expected, failed
 
 
 def test_untouched_runs_hold(runs: Runs) -> None:
@@ -38,6 +40,19 @@ def test_signing_again_alone_is_found_nowhere(runs: Runs, tmp_path: Path) -> Non
 
     for case in (runs.plain, runs.kept):
         assert tampered(Tamper(name="", step=0, edit=edit_nothing), case, tmp_path) is None
+
+
+def test_what_nobody_signed_is_told(runs: Runs, tmp_path: Path) -> None:
+    """A file beside the run's own is no failure, notes may lie there; nobody shall take it for a part of the run."""
+    copy = tmp_path / "run"
+    shutil.copytree(runs.plain.path, copy)
+    files = next(step for step in verified(copy) if step.number == 2)
+    assert files.ok and "signed by nobody" not in files.detail  # the control
+    (copy / "model-corrected.safetensors").write_bytes(b"another model")
+    (copy / "a\x1b[2K").mkdir()
+    files = next(step for step in verified(copy) if step.number == 2)
+    assert files.ok
+    assert files.detail.endswith(r"signed by nobody: 'a\x1b[2K', 'model-corrected.safetensors'")
 
 
 def test_no_two_edits_have_one_name() -> None:

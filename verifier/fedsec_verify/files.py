@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,10 @@ ALWAYS = (
     SBOM,
 )
 NEVER = (STATEMENT, REPORT)  # written after the subjects were listed
+LATER = (  # evidence/ is walked; the others are the report's, and for step 17
+    "evidence", "outbound", "report.html", "report.json", "report.md", "report.pdf", "audit.json", "attack.json"
+)  # fmt: skip
+TOLD = 5
 VECTORS = ("model.safetensors", f"{ROUNDS}/", f"{MASKED}/")  # may be as long as a vector; all else is a document
 MOST_FILES = 1_000_000
 
@@ -63,7 +68,20 @@ def check_files(bundle: Bundle, _: Options) -> Outcome:
     for name in _walk(bundle.path, "evidence"):
         require(name in bundle.subjects or name in NEVER, name, "no file that the statement does not name")
     rounds = sum(name.startswith(f"{ROUNDS}/") for name in names)
-    return Outcome(kind=RECOMPUTED, detail=f"{len(names)} files, {size:,} bytes, {rounds} of them rounds")
+    detail = f"{len(names)} files, {size:,} bytes, {rounds} of them rounds"
+    unsigned = _unsigned(bundle)
+    if unsigned:
+        more = ", …" if len(unsigned) > TOLD else ""
+        detail += f"; beside them, signed by nobody: {', '.join(unsigned[:TOLD])}{more}"
+    return Outcome(kind=RECOMPUTED, detail=detail)
+
+
+def _unsigned(bundle: Bundle) -> list[str]:
+    """What else lies in the run's directory itself: no evidence, whatever it is called."""
+    known = {*bundle.subjects, *LATER}
+    with os.scandir(bundle.path) as entries:
+        found = sorted(entry.name for entry in itertools.islice(entries, MOST_FILES))
+    return [ascii(name[:60]) for name in found if name not in known]
 
 
 def _walk(root: Path, folder: str) -> Iterator[str]:

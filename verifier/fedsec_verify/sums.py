@@ -7,6 +7,7 @@ the total.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,6 +51,7 @@ def check_sums(bundle: Bundle, options: Options) -> Outcome:
     """Step 8: sum of the masked inputs minus the masks = total, where they were kept."""
     kept = bundle.statement.masked_inputs
     require(kept.kept is (kept.expires is not None), STATEMENT, "a day of expiry exactly if masked inputs were kept")
+    require(kept.expires is None or _is_day(kept.expires), STATEMENT, "a day of the calendar", str(kept.expires))
     opened = 0
     expected: set[str] = set()
     for attempt in bundle.attempts:
@@ -72,6 +74,14 @@ def check_sums(bundle: Bundle, options: Options) -> Outcome:
     assert kept.expires is not None
     state = "EXPIRED" if options.today > kept.expires else "not to be relied upon after"
     return Outcome(kind=RECOMPUTED, detail=f"{opened} sums of the inputs that the banks signed; {state} {kept.expires}")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        datetime.date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_digests(bundle: Bundle, attempt: Attempt, record: Round) -> None:
