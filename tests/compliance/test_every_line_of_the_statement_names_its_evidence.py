@@ -7,12 +7,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from fedsec_verify.table import STEPS as VERIFIER
 
 from compliance.privacy_page import Evidence, Kind, Row, privacy_page
 from compliance.reading import read_run
 from compliance.report import WITHHELD, write_report
 from dp.statement import PrivacyStatement
+from fedsec_verify.table import STEPS as VERIFIER
 from tests.check_readme import ROOT, anchors
 from tests.compliance.helpers import IDENTIFIERS, make_run
 from tests.compliance.real_runs import KINDS
