@@ -58,11 +58,14 @@ class Section:
     rows: tuple[Row, ...]
 
 
+OUTSIDE, VOIDS = "Releases outside the ledger", "What would void the claim"  # sections of the report of their own
+SLOTS = "record slots over all banks, declared and public"
 FILE = "privacy.json"
 EPSILON = Evidence(file=FILE, step="epsilon", kind=Kind.RECOMPUTED)
 STATED = Evidence(file=FILE, step="privacy-statement", kind=Kind.RECOMPUTED)
 CHARGED = Evidence(file="evidence/ledger.json", step="charges", kind=Kind.RECOMPUTED)
 POLICY = Evidence(file="evidence/plan.msgpack", step="policy", kind=Kind.RECOMPUTED)
+WARNED = Evidence(file=FILE, step="privacy-statement", kind=Kind.ATTESTED)  # whose keys they were, the keys cannot show
 SESSIONS = Evidence(file="evidence/rounds", step="transcripts", kind=Kind.RECOMPUTED)
 SIGNED = Evidence(file="evidence/statement.dsse.json", step="files", kind=Kind.ATTESTED)
 HONEST = Evidence(file=FILE, step="honest-banks", kind=Kind.ASSUMED)
@@ -85,7 +88,7 @@ def privacy_page(statement: PrivacyStatement, *, screen: Screen) -> tuple[Sectio
         _choices(statement, screen),
         _data(statement, screen),
         Section(
-            heading="Releases that no account paid for",
+            heading=OUTSIDE,
             rows=tuple(
                 Row(term=f"release {number}", value=screen(text), evidence=SIGNED)
                 for number, text in enumerate(statement.outside_ledger, start=1)
@@ -93,7 +96,7 @@ def privacy_page(statement: PrivacyStatement, *, screen: Screen) -> tuple[Sectio
             or (Row(term="releases", value="None: the run states that there is no such release.", evidence=SIGNED),),
         ),
         Section(
-            heading="What would void the claim",
+            heading=VOIDS,
             rows=tuple(
                 Row(term=f"condition {number}", value=screen(text), evidence=_argued("docs/privacy.md"))
                 for number, text in enumerate(statement.voids, start=1)
@@ -116,7 +119,7 @@ def _guarantee(statement: PrivacyStatement, screen: Screen) -> Section:
         Row(
             term="warnings",
             value=", ".join(screen(brand) for brand in statement.brands) or "No warning is stated.",
-            evidence=STATED,
+            evidence=WARNED,
         ),
         Row(
             term="spent",
@@ -146,7 +149,7 @@ def _guarantee(statement: PrivacyStatement, screen: Screen) -> Section:
         Row(term="neighbouring data", value=statement.neighbours, evidence=STATED),
         Row(term="what that means", value=screen(statement.protects), evidence=SIGNED),
         Row(term="mode", value=f"{statement.mode} noise", evidence=STATED),
-        Row(term="query model", value=screen(statement.query_model), evidence=POLICY),
+        Row(term="query model", value=screen(statement.query_model), evidence=SIGNED),
         Row(term="banks as units", value=screen(statement.noise_against_banks), evidence=SIGNED),
         Row(term="the few", value=screen(statement.bias), evidence=_argued("docs/privacy.md")),
     ]
@@ -198,7 +201,7 @@ def _releases(statement: PrivacyStatement, screen: Screen) -> Section:
 
 def _release(release: Release, screen: Screen) -> tuple[Row, Row]:
     return (
-        Row(term=release.name, value=screen(release.mechanism), evidence=POLICY),
+        Row(term=release.name, value=screen(release.mechanism), evidence=SIGNED),
         Row(
             term=f"{release.name}: openings",
             value=f"{release.planned} reserved, {release.charged} charged, {release.opened} gave a sum; paid by "
@@ -234,7 +237,7 @@ def _accounting(statement: PrivacyStatement, screen: Screen) -> Section:
     return Section(
         heading="Accounting",
         rows=(
-            Row(term="accountant", value=screen(statement.accountant), evidence=EPSILON),
+            Row(term="accountant", value=screen(statement.accountant), evidence=SIGNED),
             Row(term="theorem", value=screen(statement.theorem), evidence=_argued("docs/noise.md")),
             Row(
                 term="distance from ideal noise",
@@ -289,7 +292,7 @@ def _implementation(statement: PrivacyStatement, screen: Screen) -> Section:
             value=screen(floats.after_opening),
             evidence=Evidence(file="model.safetensors", step="models", kind=Kind.RECOMPUTED),
         ),
-        Row(term="floating point in accounting", value=screen(floats.accounting), evidence=EPSILON),
+        Row(term="floating point in accounting", value=screen(floats.accounting), evidence=paper),
         Row(term="assumed of the hardware", value=screen(floats.assumes), evidence=paper),
     ]
     rows += [
@@ -335,14 +338,14 @@ def _data(statement: PrivacyStatement, screen: Screen) -> Section:
     return Section(
         heading="Where the records lie, and who sees them",
         rows=tuple(
-            Row(term=term, value=screen(text), evidence=SIGNED)
+            Row(term=term, value=screen(text), evidence=STATED if term == SLOTS else SIGNED)
             for term, text in (
                 ("records", data.records),
                 ("seen without noise", data.before_noise),
                 ("held-out records", data.held_out),
                 ("access", data.access),
                 ("kept by the run", data.retention),
-                ("record slots over all banks, declared and public", f"{statement.slots:,}"),
+                (SLOTS, f"{statement.slots:,}"),
             )
         ),
     )
