@@ -417,6 +417,7 @@ TAMPERS: tuple[Tamper, ...] = (
     Tamper(name="another sensitivity", step=15, edit=of_json(PRIVACY, _add(-1.0, "parameters", 1, "sensitivity"))),
     Tamper(name="another noise multiplier", step=15, edit=of_json(PRIVACY, _add(0.1, "parameters", 1, "noise_multiplier"))),
     Tamper(name="another clip", step=15, edit=of_parameters(clip=0.5)),
+    Tamper(name="another key exchange stated", step=15, edit=of_privacy(key_exchange="x25519")),
     Tamper(name="another ring", step=15, edit=of_json(PRIVACY, _add(1, "parameters", 1, "ring_bits"))),
     Tamper(name="another event released", step=15, edit=of_json(PRIVACY, _add(1, "releases", 1, "event", "event", "shares"))),
     Tamper(name="an attempt less charged", step=15, edit=of_json(PRIVACY, _add(-1, "releases", 1, "charged"))),

@@ -19,6 +19,7 @@ from fedsec_verify.noise import check_sum, sensitivity, share_variance
 from fedsec_verify.steps import RECOMPUTED, Outcome
 
 NOT_PRIVATE = "NOT PRIVATE"
+KEY_EXCHANGE = "x25519+ml-kem-768"
 STEP_TIMEOUT_SECONDS = 60
 ETA = 2.0**-60
 
@@ -127,7 +128,7 @@ def session_bytes(plan: Plan, planned: PlannedSum, attempt: int, roster: bytes) 
             plan.min_survivors,
             ["complete"],
             "active",
-            "x25519+ml-kem-768",
+            KEY_EXCHANGE,
             roster,
             STEP_TIMEOUT_SECONDS,
         ]

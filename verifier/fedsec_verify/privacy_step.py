@@ -16,6 +16,7 @@ from fedsec_verify.formats import Plan, PlannedSum
 from fedsec_verify.ledger_steps import OWN_DATA, attempts_by_sum, ledger_of
 from fedsec_verify.noise import noise_bound, share_variance
 from fedsec_verify.planned import ETA, attempt_event, single_sum
+from fedsec_verify.policy import KEY_EXCHANGE
 from fedsec_verify.results import PRIVACY, Constant, Privacy, privacy_of, summary_of
 from fedsec_verify.steps import RECOMPUTED, Outcome
 
@@ -41,6 +42,7 @@ def check_privacy_statement(bundle: Bundle, options: Options) -> Outcome:  # noq
         "neighbours": "zero-out",
         "mode": plan.mode,
         "slots": sum(plan.slots),
+        "key_exchange": KEY_EXCHANGE,
         "conservative": private and spent <= CONSERVATIVE,
     }
     for name, value in expected.items():
