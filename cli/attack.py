@@ -88,6 +88,9 @@ def attack(context: click.Context, /, *, run: Path | None, out: Path | None, as_
         _show(setting, results)
         if not failed:
             console().print(f"page: {page}", soft_wrap=True, markup=False)
+            if setting.record is not None and run is not None:
+                signs = f"`fedsec report {run}` shows it and signs it; until then `fedsec verify` names attack.json"
+                console().print(signs, soft_wrap=True, markup=False)
     if failed:
         click.echo(f"Error: {failed}", err=True)
     context.exit(EXIT_USAGE if failed else 0 if ok else 1)

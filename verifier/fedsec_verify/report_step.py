@@ -63,6 +63,7 @@ class Report(msgspec.Struct, frozen=True):
     narrative: Narrative
     provenance: dict[str, Any]
     disclosed: dict[str, Any] | None = None
+    attacks: dict[str, Any] | None = None
 
 
 def check_report(bundle: Bundle, options: Options) -> Outcome:  # noqa: ARG001 - the form of a check
@@ -71,7 +72,7 @@ def check_report(bundle: Bundle, options: Options) -> Outcome:  # noqa: ARG001 -
     report = report_of(bundle)
     _check_facts(bundle, report)
     _check_provenance(bundle, report)
-    _check_narrative(bundle, report)
+    _check_narrative(bundle, report, told_of_attacks=_check_attacks(bundle, report))
     marks = _check_page(bundle, report)
     return Outcome(
         kind=RECOMPUTED,
@@ -164,6 +165,24 @@ def _check_audit(bundle: Bundle, found: Any) -> None:
         raise Refused(JSON, f"facts.audit.{first[0]}: {first[1]!r}, as {AUDIT} has it", repr(first[2]))
 
 
+def _check_attacks(bundle: Bundle, report: Report) -> list[str]:
+    """What attack.json measured, in its words: figures of the attacks' own settings, and none of the run's claim."""
+    found = report.attacks
+    if not (bundle.path / ATTACKS).exists():
+        require(found is None, JSON, f"no attacks, since there is no {ATTACKS}")
+        return []
+    attacks = from_json(bundle.read(ATTACKS), dict[str, Any], ATTACKS)
+    run, privacy = bundle.plan.task, sha256(bundle.read(PRIVACY))
+    require(attacks.get("run") == run, ATTACKS, f"attacks on the run {run}", str(attacks.get("run")))
+    require(attacks.get("privacy") == privacy, ATTACKS, f"attacks on the {PRIVACY} of SHA-256 {privacy}")
+    if (first := difference(found, attacks)) is not None:
+        raise Refused(JSON, f"attacks.{first[0]}: {first[1]!r}, as {ATTACKS} has it", repr(first[2]))
+    verdicts = attacks.get("verdicts")
+    usable = isinstance(verdicts, list) and all(isinstance(each, dict) for each in verdicts)
+    require(usable, ATTACKS, "a list of verdicts")
+    return [str(each.get("evidence", "")) for each in attacks["verdicts"]]
+
+
 def _check_provenance(bundle: Bundle, report: Report) -> None:
     summary = summary_of(bundle)
     expected = {
@@ -178,8 +197,11 @@ def _check_provenance(bundle: Bundle, report: Report) -> None:
         raise Refused(JSON, f"provenance.{first[0]}: {first[1]!r}", repr(first[2]))
 
 
-def _check_narrative(bundle: Bundle, report: Report) -> None:
-    """Each number in the narrative is a figure of the report, and page and Markdown say the same text."""
+def _check_narrative(bundle: Bundle, report: Report, *, told_of_attacks: list[str]) -> None:
+    """Each number in the narrative is a figure of the report, and page and Markdown say the same text.
+
+    No other epsilon stands anywhere, but where the attacks' sentences are quoted word for word, once each.
+    """
     figures = told_figures(report)
     for value in figures_of(report.disclosed):
         known = any(math.isclose(value, figure, rel_tol=1e-9) for figure in figures)
@@ -196,7 +218,10 @@ def _check_narrative(bundle: Bundle, report: Report) -> None:
     for file, text in ((HTML, page), (MARKDOWN, markdown)):
         if isinstance(headline, float):
             require(f"ε = {rounded(headline)}" in text, file, f"the headline ε = {rounded(headline)}")
-        for told in _CLAIM.finditer(text):
+        own = text
+        for quoted in told_of_attacks:
+            own = own.replace(_folded(quoted), "", 1)
+        for told in _CLAIM.finditer(own):
             claimed = list(_named(report.facts, _CLAIMED[told[1]]))
             known = all(number.is_one_of(claimed) for number in numbers_in(told[0]))
             require(known, file, f"after {told[1]} = only what {JSON} has of that kind", told[0])
