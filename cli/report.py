@@ -198,7 +198,7 @@ def _show(run: Path, settings: NarratorSettings, *, as_json: bool) -> None:
         raise RedactionError(
             "the run's identifiers are not on this machine, so nothing would be sent",
             channel=CHANNEL,
-            remedy="Write the report on the machine that ran the training, or with --offline.",
+            remedy="Write the report on the machine that ran the training, or here with --offline --out DIR.",
         )
     request = preview(facts_of(read_run(run)), settings=settings, identifiers=identifiers)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,7 +149,8 @@ def run(
 def _finish(context: click.Context, run: Run, display: Display, *, offline: bool, as_json: bool) -> None:
     from compliance.attest import attest_report
 
-    go_on = f"`fedsec run --resume {run.directory.path}`"
+    where = shlex.quote(str(run.directory.path))
+    go_on = f"`fedsec run --resume {where}`"
     try:
         display.begin(run)
         with display.live(run):
@@ -171,7 +173,7 @@ def _finish(context: click.Context, run: Run, display: Display, *, offline: bool
             kind="interrupted",
             message="interrupted; all that the run reserved stays charged until it is resumed or settled",
             remedy=f"Go on with {go_on}, or give the rest back, deleting the directory, with "
-            f"`fedsec ledger settle {run.directory.path}`.",
+            f"`fedsec ledger settle {where}`.",
             as_json=as_json,
         )
         context.exit(EXIT_INTERRUPTED)

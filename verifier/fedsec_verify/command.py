@@ -154,11 +154,11 @@ def _directory(context: click.Context, run: Path) -> Path:
     except (OSError, RuntimeError):  # a link that leads to itself
         raise click.UsageError(f"{run} cannot be reached", ctx=context) from None
     if folder.name.endswith(_PARTIAL):
-        told = f"{run} is the directory of a run that did not finish: it has no evidence yet"
+        told = f"{run} is the directory of a run that did not finish, without evidence as yet: `fedsec run --resume {run}` goes on with it"
     elif not folder.is_dir():
-        told = f"{run} is no run's directory"
+        told = f"{run} is no run's directory: give the one that `fedsec run` named"
     elif not os.path.lexists(folder / STATEMENT):
-        told = f"{run} holds no evidence: there is no {STATEMENT}"
+        told = f"{run} holds no evidence, there is no {STATEMENT}: give the directory that `fedsec run` named"
     else:
         return folder
     raise click.UsageError(told, ctx=context)
