@@ -154,7 +154,7 @@ def _directory(context: click.Context, run: Path) -> Path:
     except (OSError, RuntimeError):  # a link that leads to itself
         raise click.UsageError(f"{run} cannot be reached", ctx=context) from None
     if folder.name.endswith(_PARTIAL):
-        told = f"{run} is the directory of a run that did not finish, without evidence as yet: `fedsec run --resume {run}` goes on with it"
+        told = f"{run} is the directory of a run that did not finish: `fedsec run --resume {run}` goes on with it"
     elif not folder.is_dir():
         told = f"{run} is no run's directory: give the one that `fedsec run` named"
     elif not os.path.lexists(folder / STATEMENT):
