@@ -150,6 +150,7 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "HTML entities": lambda text: "".join(f"&#{ord(c)};" for c in text),
     "JSON escapes": lambda text: "".join(f"\\u{ord(c):04x}" for c in text),
     "hex in base64": lambda text: _base64(text.encode().hex(), 0),
+    "cut over two lines": lambda text: text[: len(text) // 2] + "\n" + text[len(text) // 2 :],
 }  # fmt: skip
 
 

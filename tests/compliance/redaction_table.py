@@ -51,7 +51,9 @@ RECORDS = (
 )  # fmt: skip
 # What a disguise cannot be found in, and docs/report.md says so: kinds by encoding.
 BINARY = frozenset(name for name in ENCODINGS if name.startswith(("base", "hex", "HEX")))
-CANNOT = {("letter by letter", kind) for kind in ("BIC", "e-mail", "host", "path")}
+CUT = "cut over two lines"
+CANNOT = {("letter by letter", kind) for kind in ("BIC", "e-mail", "host", "path")} | {(CUT, "BIC"), (CUT, "card")}
+SHORTEST_CUT = 8
 SHORTEST_ENCODED = 4
 
 
@@ -258,7 +260,8 @@ def _beyond(encoding: str, planted: Planted) -> bool:
     letters = len(fold(planted.text).letters)
     short = planted.kind == "bank" and letters < SHORTEST_ENCODED and encoding in BINARY
     wide = planted.kind == "bank" and encoding == "base64 of UTF-16" and not fold(planted.text).letters.isascii()
-    return short or wide or (encoding, planted.kind) in CANNOT
+    cut = planted.kind == "bank" and letters < SHORTEST_CUT and encoding == CUT
+    return short or wide or cut or (encoding, planted.kind) in CANNOT
 
 
 def main() -> int:
